@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * dmem - memory set aside at boot that has no struct page
+ *
+ * The reservation (dmem= on the command line) is made once, in setup_arch(), after the nodes are
+ * known and before any struct page exists. What it yields never changes afterwards: regions are
+ * neither added, removed nor given back while the system runs.
+ *
+ * What holds for every region:
+ *
+ * - Both ends are multiples of the memory section size, and the region lies in one node. There is
+ *   no struct page for any byte of it, pfn_valid() is false, no zone spans it as present memory.
+ * - It is not "System RAM". The e820 map calls it reserved, and built-in code has claimed it in
+ *   iomem_resource as a busy and exclusive resource named "dmem".
+ * - The firmware calls it RAM, and the hardware maps it write-back. Its contents are whatever the
+ *   firmware or an earlier kernel left there: clear it before anybody sees it.
+ * - The direct map covers it, __va() works. virt_addr_valid() says no, as there is no struct page.
+ *
+ * What the user of a region (one module, dmemfs) has to do:
+ *
+ * - Not request_mem_region() it: the claim is made already and stays when the module goes away.
+ * - Keep a memremap(start, size, MEMREMAP_WB) of it for as long as it maps the region to user
+ *   space. That is what enters "write-back" into the memtype tree, where vmf_insert_pfn*() look.
+ *   Without the entry x86 maps such memory uncached. memunmap() drops the entry again, so loading,
+ *   unloading and loading again works.
+ * - Never use pfn_to_page() or anything that does, such as vm_insert_page() or virt_to_page().
+ */
+#ifndef _LINUX_DMEM_H
+#define _LINUX_DMEM_H
+
+#include <linux/types.h>
+
+/**
+ * struct dmem_region - a range of physical memory without struct page
+ * @start: first byte, section aligned
+ * @end: first byte after it, section aligned
+ * @nid: the node that holds all of it
+ */
+struct dmem_region {
+	phys_addr_t start;
+	phys_addr_t end;
+	int nid;
+};
+
+#ifdef CONFIG_DMEM
+
+void dmem_reserve(void);
+unsigned int dmem_boot_regions(const struct dmem_region **regions);
+u64 dmem_boot_requested(int nid);
+
+#else
+
+static inline void dmem_reserve(void)
+{
+}
+
+static inline unsigned int dmem_boot_regions(const struct dmem_region **regions)
+{
+	*regions = NULL;
+	return 0;
+}
+
+static inline u64 dmem_boot_requested(int nid)
+{
+	return 0;
+}
+
+#endif /* CONFIG_DMEM */
+
+#endif /* _LINUX_DMEM_H */
