@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "basic/macro.h"
+#include "basic/root-fs.h"
+
+#define TEMPORARY_PREFIX ".#dmemd-"
+
+/* More links than the kernel itself follows in one path (MAXSYMLINKS in include/linux/namei.h). */
+#define LINKS_MAX 40
+
+DEFINE_CLEANUP(DIR *, closedir);
+DEFINE_CLEANUP(char **, strv_free);
+
+char **strv_free(char **strings) {
+        for (char **s = strings; s && *s; s++)
+                free(*s);
+        free(strings);
+        return NULL;
+}
+
+size_t strv_length(char *const *strings) {
+        size_t n = 0;
+
+        while (strings && strings[n])
+                n++;
+        return n;
+}
+
+int root_open(const char *path) {
+        int fd;
+
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+int root_openat(int root_fd, const char *path, int flags, mode_t mode) {
+        struct open_how how = {
+                .flags = (unsigned)flags | O_CLOEXEC,
+                .mode = mode,
+                .resolve = RESOLVE_IN_ROOT,
+        };
+        long fd;
+
+        /* -EAGAIN: something was renamed while the kernel looked up a `..`, see openat2(2) */
+        do
+                fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+        while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+        return fd < 0 ? -errno : (int)fd;
+}
+
+int root_exists(int root_fd, const char *path) {
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = root_openat(root_fd, path, O_PATH, 0);
+        if (fd == -ENOENT || fd == -ENOTDIR)
+                return 0;
+        return fd < 0 ? fd : 1;
+}
+
+static int read_all(int fd, char **ret, size_t *ret_size) {
+        _cleanup_free_ char *buffer = NULL;
+        size_t size = 0, room = 0;
+
+        for (;;) {
+                ssize_t n;
+
+                if (size + 1 >= room) {
+                        char *grown;
+
+                        room = room == 0 ? 4096 : room * 2;
+                        grown = realloc(buffer, room);
+                        if (!grown)
+                                return -ENOMEM;
+                        buffer = grown;
+                }
+                n = read(fd, buffer + size, room - size - 1);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += (size_t)n;
+                if (size > ROOT_FILE_MAX)
+                        return -EFBIG;
+        }
+        buffer[size] = '\0';
+
+        *ret = TAKE_PTR(buffer);
+        if (ret_size)
+                *ret_size = size;
+        return 0;
+}
+
+int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size) {
+        _cleanup_close_ int fd = -EBADF;
+
+        /* O_NONBLOCK: a FIFO in place of a file must not hang us; regular files ignore it. */
+        fd = root_openat(root_fd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
+        if (fd < 0)
+                return fd;
+        return read_all(fd, ret, ret_size);
+}
+
+int root_read_text(int root_fd, const char *path, char **ret) {
+        char *text;
+        size_t length;
+        int r;
+
+        r = root_read_file(root_fd, path, &text, NULL);
+        if (r < 0)
+                return r;
+        length = strlen(text);
+        while (length > 0 && strchr(" \t\r\n", text[length - 1]))
+                text[--length] = '\0';
+
+        *ret = text;
+        return 0;
+}
+
+static int compare_names(const void *a, const void *b) {
+        return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int strv_append(char ***strings, size_t n, const char *name) {
+        char **grown;
+
+        grown = reallocarray(*strings, n + 2, sizeof(char *));
+        if (!grown)
+                return -ENOMEM;
+        *strings = grown;
+        grown[n + 1] = NULL;
+        grown[n] = strdup(name);
+        return grown[n] ? 0 : -ENOMEM;
+}
+
+int root_list(int root_fd, const char *path, const char *prefix, char ***ret) {
+        _cleanup_(strv_freep)
+        char **names = NULL;
+        _cleanup_(closedirp)
+        DIR *dir = NULL;
+        size_t n = 0;
+        int fd, r;
+
+        names = new0(char *, 1);
+        if (!names)
+                return -ENOMEM;
+        fd = root_openat(root_fd, path, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd;
+        dir = fdopendir(fd);
+        if (!dir) {
+                r = -errno;
+                (void)close(fd);
+                return r;
+        }
+        for (;;) {
+                struct dirent *entry;
+
+                errno = 0;
+                entry = readdir(dir);
+                if (!entry && errno != 0)
+                        return -errno;
+                if (!entry)
+                        break;
+                if (streq(entry->d_name, ".") || streq(entry->d_name, "..") ||
+                    !startswith(entry->d_name, prefix))
+                        continue;
+                r = strv_append(&names, n, entry->d_name);
+                if (r < 0)
+                        return r;
+                n++;
+        }
+        qsort(names, n, sizeof(char *), compare_names);
+
+        *ret = TAKE_PTR(names);
+        return 0;
+}
+
+/* Opens the folder that holds @path and sets @ret_name to the last part of it, inside @path. */
+static int open_folder(int root_fd, const char *path, const char **ret_name) {
+        const char *slash = strrchr(path, '/');
+        char folder[PATH_MAX] = ".";
+
+        if (slash) {
+                if ((size_t)(slash - path) >= sizeof(folder))
+                        return -ENAMETOOLONG;
+                memcpy(folder, path, (size_t)(slash - path));
+                folder[slash - path] = '\0';
+        }
+        *ret_name = slash ? slash + 1 : path;
+        return root_openat(root_fd, folder, O_RDONLY | O_DIRECTORY, 0);
+}
+
+int root_mkdir_p(int root_fd, const char *path) {
+        char part[PATH_MAX];
+        size_t length = strlen(path);
+
+        if (length >= sizeof(part))
+                return -ENAMETOOLONG;
+        for (size_t i = 1; i <= length; i++) {
+                _cleanup_close_ int folder_fd = -EBADF;
+                const char *name;
+
+                if (path[i] != '/' && path[i] != '\0')
+                        continue;
+                memcpy(part, path, i);
+                part[i] = '\0';
+                folder_fd = open_folder(root_fd, part, &name);
+                if (folder_fd < 0)
+                        return folder_fd;
+                if (mkdirat(folder_fd, name, 0755) < 0) {
+                        if (errno != EEXIST)
+                                return -errno;
+                        continue;
+                }
+                if (fsync(folder_fd) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+/*
+ * Follows @path as long as its last part is a symbolic link; @ret is where the file really is,
+ * below the root. Needed because rename() would replace the link and not the file.
+ */
+static int resolve_link(int root_fd, const char *path, char ret[static PATH_MAX]) {
+        char current[PATH_MAX], target[PATH_MAX], joined[PATH_MAX];
+
+        if (strlen(path) >= sizeof(current))
+                return -ENAMETOOLONG;
+        strcpy(current, path);
+        for (unsigned i = 0; i < LINKS_MAX; i++) {
+                _cleanup_close_ int folder_fd = -EBADF;
+                const char *name;
+                ssize_t n;
+                int length;
+
+                folder_fd = open_folder(root_fd, current, &name);
+                if (folder_fd < 0)
+                        return folder_fd;
+                n = readlinkat(folder_fd, name, target, sizeof(target) - 1);
+                if (n < 0 && errno != EINVAL && errno != ENOENT)
+                        return -errno;
+                if (n < 0) {
+                        strcpy(ret, current);
+                        return 0;
+                }
+                target[n] = '\0';
+                if (target[0] == '/')
+                        length = snprintf(joined, sizeof(joined), "%s",
+                                          target + strspn(target, "/"));
+                else
+                        length = snprintf(joined, sizeof(joined), "%.*s%s", (int)(name - current),
+                                          current, target);
+                if (length < 0 || (size_t)length >= sizeof(joined))
+                        return -ENAMETOOLONG;
+                strcpy(current, joined);
+        }
+        return -ELOOP;
+}
+
+static int write_all(int fd, const char *data, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, data, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                data += n;
+                size -= (size_t)n;
+        }
+        return 0;
+}
+
+/* What a crashed writer of the same file left behind; nobody else uses such names. */
+static void temporary_name(char buffer[static NAME_MAX + 1], const char *name) {
+        (void)snprintf(buffer, NAME_MAX + 1, TEMPORARY_PREFIX "%s", name);
+}
+
+/* Fills the temporary file: content first, then owner and mode, then the disk. */
+static int fill_temporary(int fd, const struct stat *old, const void *data, size_t size,
+                          mode_t mode) {
+        int r;
+
+        r = write_all(fd, data, size);
+        if (r < 0)
+                return r;
+        if (old && fchown(fd, old->st_uid, old->st_gid) < 0)
+                return -errno;
+        if (fchmod(fd, old ? old->st_mode & 07777 : mode) < 0)
+                return -errno;
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode) {
+        _cleanup_close_ int folder_fd = -EBADF, fd = -EBADF;
+        char real[PATH_MAX], temporary[NAME_MAX + 1];
+        const char *name;
+        struct stat st;
+        bool exists;
+        int r;
+
+        r = resolve_link(root_fd, path, real);
+        if (r < 0)
+                return r;
+        folder_fd = open_folder(root_fd, real, &name);
+        if (folder_fd < 0)
+                return folder_fd;
+        exists = fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (!exists && errno != ENOENT)
+                return -errno;
+        if (exists && !S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+
+        temporary_name(temporary, name);
+        if (unlinkat(folder_fd, temporary, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    0600);
+        if (fd < 0)
+                return -errno;
+        r = fill_temporary(fd, exists ? &st : NULL, data, size, mode);
+        if (r >= 0 && renameat(folder_fd, temporary, folder_fd, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void)unlinkat(folder_fd, temporary, 0);
+                return r;
+        }
+        return fsync(folder_fd) < 0 ? -errno : 0;
+}
+
+int root_unlink(int root_fd, const char *path) {
+        _cleanup_close_ int folder_fd = -EBADF;
+        const char *name;
+
+        folder_fd = open_folder(root_fd, path, &name);
+        if (folder_fd == -ENOENT)
+                return 0;
+        if (folder_fd < 0)
+                return folder_fd;
+        if (unlinkat(folder_fd, name, 0) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return fsync(folder_fd) < 0 ? -errno : 1;
+}

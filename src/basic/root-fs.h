@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Files below a root directory: the live host, an image, a captured tree
+ *
+ * Every path is relative to @root_fd and has no leading slash. Symbolic links resolve inside the
+ * root, absolute ones and `..` included (openat2(2), RESOLVE_IN_ROOT), so that an image cannot
+ * lead us out of itself.
+ *
+ * Writers never leave a half-written file: they write a temporary file in the same folder, fsync
+ * it, rename it over the old one and fsync the folder. After a crash there is the old content or
+ * the new one, and perhaps a file `.#dmemd-NAME` beside it, which the next writer of NAME
+ * removes.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* No file that we read is larger; a larger one is -EFBIG, not memory without bound. */
+#define ROOT_FILE_MAX (16U << 20)
+
+/* Opens the directory @path as a root. Returns a file descriptor or a negative errno. */
+int root_open(const char *path);
+
+/* open() below the root, with O_CLOEXEC. Returns a file descriptor or a negative errno. */
+int root_openat(int root_fd, const char *path, int flags, mode_t mode);
+
+/* Returns 1 if there is something at @path, 0 if not, a negative errno if that cannot be told. */
+int root_exists(int root_fd, const char *path);
+
+/*
+ * Reads a whole file into a new buffer, with a NUL behind it that @ret_size does not count;
+ * @ret_size may be NULL. Returns 0, -ENOENT, -EISDIR, -EFBIG, -ENOMEM or what read() says.
+ */
+int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size);
+
+/*
+ * As root_read_file() for the small text files of proc and sysfs: what follows the first NUL
+ * (captured trees pad with them) and the white space at the end are cut off.
+ */
+int root_read_text(int root_fd, const char *path, char **ret);
+
+/*
+ * Names in a directory that begin with @prefix, without `.` and `..`, sorted by strcmp(); a
+ * NULL-terminated array to be freed with strv_free(). -ENOENT if there is no such directory.
+ */
+int root_list(int root_fd, const char *path, const char *prefix, char ***ret);
+
+/* Creates the missing folders of @path with mode 0755 and makes them durable. */
+int root_mkdir_p(int root_fd, const char *path);
+
+/*
+ * Replaces @path by @data, durably and in one step. An existing regular file keeps its mode and
+ * owner; a new one gets @mode. If @path is a symbolic link, the file it leads to is replaced. The
+ * folder must exist. Returns 0, or a negative errno and the old content is still there.
+ */
+int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode);
+
+/* Removes a file durably. Returns 1, or 0 if there was none. */
+int root_unlink(int root_fd, const char *path);
+
+/* Frees a NULL-terminated array of strings; NULL is fine. */
+char **strv_free(char **strings);
+size_t strv_length(char *const *strings);
