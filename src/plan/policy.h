@@ -24,9 +24,9 @@ typedef enum Backend {
         _BACKEND_MAX,
 } Backend;
 
-/* Where a value was set. path is below the root, without a leading slash; NULL: the default. */
+/* Where a value was set. */
 typedef struct Origin {
-        char *path;
+        char *path; /* to be shown: `/etc/dmemd/dmemd.conf` whatever the root; NULL: the default */
         unsigned line;
 } Origin;
 
@@ -93,7 +93,7 @@ typedef struct Policy {
 
         Origin backend_origin, reserve_origin, reserve_percent_origin, boot_node_reserve_origin,
                 size_origin, align_origin, nodes_origin, cpu_less_nodes_origin, pages_2m_origin,
-                pages_1g_origin, mount_page_size_origin;
+                pages_1g_origin, mount_page_size_origin, boot_loader_origin;
 } Policy;
 
 /* A policy of defaults, as an empty configuration gives it; NULL when there is no memory. */
@@ -101,8 +101,14 @@ Policy *policy_new(void);
 Policy *policy_free(Policy *p); /* accepts NULL, returns NULL */
 DEFINE_CLEANUP(Policy *, policy_free);
 
+/* Sets @origin to @path and @line; a NULL @path is the default. Returns 0 or -ENOMEM. */
+int origin_set(Origin *origin, const char *path, unsigned line);
+
 /* The overrides of node @id, or NULL. */
 const NodePolicy *policy_find_node(const Policy *p, unsigned id);
+
+/* The same for writing; a new one, with no override in it, if there was none. 0 or -ENOMEM. */
+int policy_get_node(Policy *p, unsigned id, NodePolicy **ret);
 
 /* Names as in the configuration and in JSON: `dmem`, `grub`, …; from_string: -EINVAL. */
 const char *backend_to_string(Backend backend);
