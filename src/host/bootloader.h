@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * BootLoader - where this host keeps its kernel command line, and how to change our part of it
+ *
+ * Found by looking at what is there, never by the name of the distribution. One so far:
+ *
+ * grub  etc/default/grub with drop-ins in etc/default/grub.d/, update-grub (or grub2-mkconfig)
+ *       and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one drop-in, see grub.h.
+ *
+ * Nothing here writes a boot setting: changes are BootFiles, which host/boot-change.h carries out.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "basic/macro.h"
+#include "plan/boot-entry.h"
+#include "plan/plan.h"
+#include "plan/policy.h"
+
+/* One file and what becomes of it. Contents may hold any byte and have a NUL behind them. */
+typedef struct BootFile {
+        char *path;   /* below the root, without a leading slash */
+        char *before; /* NULL: there is no such file */
+        size_t before_size;
+        char *after; /* NULL: it is removed */
+        size_t after_size;
+} BootFile;
+
+void boot_file_done(BootFile *file);
+
+typedef struct BootLoader BootLoader;
+
+/*
+ * Returns 0 and a new object; -ENOENT if there is none that we can use; or what reading said.
+ * Which files were looked for and what was missing: boot_loader_explain().
+ */
+int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret);
+BootLoader *boot_loader_free(BootLoader *loader); /* accepts NULL, returns NULL */
+DEFINE_CLEANUP(BootLoader *, boot_loader_free);
+
+/* One line that says why boot_loader_find() found none; to be freed. NULL: no memory. */
+char *boot_loader_explain(int root_fd, const Policy *p);
+
+BootLoaderType boot_loader_type(const BootLoader *loader);
+
+/*
+ * Our arguments that the next default boot gets, as a NULL-terminated array. From what the boot
+ * loader itself reads; where only root may read that, from the source of it.
+ * Returns 0, -EBADMSG (no entry that boots by default can be made out), -ENOMEM, or what reading
+ * said.
+ */
+int boot_loader_configured(BootLoader *loader, char ***ret);
+
+/* The entries of @text, or, if NULL, of what the boot loader reads now. */
+int boot_loader_entries(BootLoader *loader, const char *text, BootEntries *ret);
+
+/* Places outside of our own files that set one of our arguments. */
+int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret);
+
+/* What the file that holds our arguments is now and has to become. -EINVAL: unsafe argument. */
+int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFile *ret);
+
+/* The file that the boot loader's own tool generates; NULL if there is none such. */
+const char *boot_loader_generated(const BootLoader *loader);
+
+/* How the administrator would do what boot_loader_generate() does: `update-grub`. */
+const char *boot_loader_tool(const BootLoader *loader);
+
+/*
+ * Runs the boot loader's own tool, which reads the sources as they are now and says what the
+ * generated file has to be. The tool runs inside the root. What it prints to stderr is returned in
+ * @ret_output, in any case in which it ran.
+ * Returns 0; -ENOEXEC if it cannot be run; -EIO if it failed; -ENOMEM; or another errno.
+ */
+int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
