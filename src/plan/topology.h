@@ -10,7 +10,8 @@
  *
  * Invariants, verified by topology_check(): nodes sorted by id, each id once; page_size a power of
  * two of at least 4096; installed >= region_bytes where it is known; boot_node names a node that
- * has memory, or is -1.
+ * has memory, or is -1. A node has memory if installed says so or, while that is unknown, if it has
+ * a memory block.
  */
 
 #include <stdbool.h>
@@ -39,7 +40,7 @@ typedef struct TopologyNode {
         CpuState cpus;
         char *cpu_list;        /* as in cpulist, e.g. `0-3,8`; NULL while unknown */
         bool has_lowest_block; /* lowest_block is known */
-        uint64_t lowest_block; /* physical address of its lowest memory block */
+        uint64_t lowest_block; /* its lowest memory block that is online, the M of memoryM */
 } TopologyNode;
 
 typedef struct Topology {
@@ -50,7 +51,7 @@ typedef struct Topology {
         int boot_node;  /* node of the lowest memory; -1 when no node has any */
         bool in_use_known;
         uint64_t in_use_bytes; /* MemTotal - MemAvailable now */
-        bool regions_hidden;   /* dmem regions are in force, but nothing says on which node */
+        bool regions_hidden;   /* dmem regions are in force, but nothing says where or how large */
 } Topology;
 
 Topology *topology_free(Topology *t); /* accepts NULL, returns NULL */
@@ -59,7 +60,10 @@ DEFINE_CLEANUP(Topology *, topology_free);
 /* Returns 0 if the invariants hold, else -EBADMSG. */
 int topology_check(const Topology *t);
 
-/* Sets boot_node from what the nodes say; see section `boot node` of dmemctl(1). */
+/*
+ * Sets boot_node: of the nodes with memory the one with the lowest memory block, the lower id if
+ * two share that block; without any memory block the lowest id.
+ */
 void topology_choose_boot_node(Topology *t);
 
 /* NULL if the host has no such node. */
