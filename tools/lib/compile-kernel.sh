@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# compile-kernel.sh SOURCE.deb WORK OUTPUT JOBS: the lab's kernel from Debian's source package
+#
+# WORK is the same folder each time and gone afterwards: the compiler cache knows files by their
+# paths. OUTPUT appears only when it is complete; tools/build-kernel --help says what it holds.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname "$0")/common.sh"
+
+deb=$1 work=$2 output=$3 jobs=$4
+config=$top/kernel/configs/vm.config
+
+export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=1G
+export CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime
+# Nothing in the result depends on when, where and by whom it was built
+export KBUILD_BUILD_TIMESTAMP='2026-01-01 00:00:00 UTC' KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_USER=dmemd KBUILD_BUILD_HOST=lab
+
+kmake() {
+        make -s -C "$work/linux" O="$work/build" -j"$jobs" CC="ccache gcc" "$@"
+}
+
+unpack() {
+        local tarball
+        tarball=$(dpkg-deb --contents "$deb" | sed -n 's|.* \(\./usr/src/linux-source-[0-9.]*\.tar\.xz\)$|\1|p')
+        dpkg-deb --fsys-tarfile "$deb" | tar -xO "$tarball" | tar -xJ -C "$work/linux" --strip-components=1
+}
+
+apply_patches() {
+        local p
+        for p in "$top"/kernel/patches/6.12/*.patch; do
+                [[ -e $p ]] || continue
+                echo "Applying ${p#"$top"/}"
+                patch -d "$work/linux" -p1 --fuzz=0 --no-backup-if-mismatch <"$p"
+        done
+}
+
+# Every line of the fragment must be true in the .config that was made of it
+check_config() {
+        local line name bad=0
+        while read -r line; do
+                case $line in
+                CONFIG_*=n | '# CONFIG_'*' is not set')
+                        name=${line#\# } name=${name%%[= ]*}
+                        ! grep -q "^$name=" "$work/build/.config" && continue
+                        ;;
+                CONFIG_*=*) grep -qxF -e "$line" "$work/build/.config" && continue ;;
+                *) continue ;;
+                esac
+                echo "${config#"$top/"}: this kernel does not accept: $line"
+                bad=1
+        done <"$config"
+        return $bad
+}
+
+rm -rf "$work"
+mkdir -p "$work"/{linux,build,out}
+unpack
+cp -r "$top/kernel/overlay/." "$work/linux/"
+apply_patches
+kmake KCONFIG_ALLCONFIG="$config" allnoconfig
+check_config
+kmake bzImage modules
+kmake INSTALL_MOD_PATH="$work/out" INSTALL_MOD_STRIP=1 DEPMOD=true modules_install
+# The single quotes keep this for make
+# shellcheck disable=SC2016
+kmake CC=gcc run-command \
+        KBUILD_RUN_COMMAND='$(srctree)/scripts/package/install-extmod-build '"$work/out/devel"
+
+release=$(<"$work/build/include/config/kernel.release")
+rm -f "$work/out/lib/modules/$release/build" "$work/out/lib/modules/$release/source"
+cp "$work/build/arch/x86/boot/bzImage" "$work/out/vmlinuz"
+cp "$work/build/.config" "$work/out/config"
+cp "$work/build/System.map" "$work/out/System.map"
+echo "$release" >"$work/out/version"
+echo virtio >"$work/out/drive"
+mv -T "$work/out" "$output"
+rm -rf "$work"
