@@ -12,6 +12,7 @@
  */
 #define pr_fmt(fmt) "dmem: " fmt
 
+#include <linux/bits.h>
 #include <linux/cma.h>
 #include <linux/crash_dump.h>
 #include <linux/crash_reserve.h>
@@ -37,7 +38,7 @@
 #include "dmem_internal.h"
 #include "internal.h"
 
-#define DMEM_SECTION	(1ULL << SECTION_SIZE_BITS)
+#define DMEM_SECTION	BIT_ULL(SECTION_SIZE_BITS)
 #define DMEM_MIN_FLOOR	((u64)SZ_512M)
 
 #define DMEM_MAX_FREE		1024
@@ -127,9 +128,12 @@ static int __init save_default_hugepagesz(char *value)
 early_param("default_hugepagesz", save_default_hugepagesz);
 #endif
 
-/* Iterates over what was saved: @p points at the letter, p + 1 is the value. */
-#define for_each_saved(p) \
-	for (p = saved; p < saved + saved_len; p += strlen(p) + 1)
+/* The first, or the next of what was saved; NULL at the end. It points at the letter. */
+static const char * __init next_saved(const char *p)
+{
+	p = p ? p + strlen(p) + 1 : saved;
+	return p < saved + saved_len ? p : NULL;
+}
 
 /* A size for the log, in the largest unit that says it exactly. */
 struct size_text {
@@ -155,11 +159,11 @@ static struct size_text __init size_text(u64 bytes)
 static unsigned int __init read_items(void)
 {
 	unsigned int n = 0, param = 0;
-	const char *p;
 
-	for_each_saved(p)
+	for (const char *p = next_saved(NULL); p; p = next_saved(p))
 		if (*p == SAVED_DMEM)
-			n += dmem_parse(p + 1, param++, DMEM_SECTION, items + n, DMEM_MAX_ITEMS - n);
+			n += dmem_parse(p + 1, param++, DMEM_SECTION, &items[n],
+					DMEM_MAX_ITEMS - n);
 	return n;
 }
 
@@ -215,12 +219,11 @@ static void __init read_promises(void)
 {
 	/* hugetlb's own default, and what it takes when it does not like default_hugepagesz= */
 	u64 default_size = PMD_SIZE, size = 0;
-	const char *p;
 
-	for_each_saved(p)
+	for (const char *p = next_saved(NULL); p; p = next_saved(p))
 		if (*p == SAVED_DEFAULT_HUGEPAGESZ)
 			dmem_parse_hugepagesz(p + 1, &default_size);
-	for_each_saved(p) {
+	for (const char *p = next_saved(NULL); p; p = next_saved(p)) {
 		if (*p == SAVED_HUGEPAGESZ)
 			dmem_parse_hugepagesz(p + 1, &size);
 		else if (*p == SAVED_DEFAULT_HUGEPAGESZ)
@@ -301,7 +304,8 @@ static void __init report_items(unsigned int nr_items)
 		const char *why = item->error ?: verdict_text(item->verdict);
 
 		if (why)
-			pr_warn("ignoring \"%.*s\" in dmem=: %s\n", (int)item->len, item->text, why);
+			pr_warn("ignoring \"%.*s\" in dmem=: %s\n", (int)item->len, item->text,
+				why);
 	}
 }
 
@@ -310,10 +314,12 @@ static void __init report_node(const struct dmem_node *node)
 	if (!node->requested)
 		return;
 	if (node->cut)
-		pr_warn("node %d: %s were asked for, but %s of its %s must stay: %s for the kernel, %s for hugepages=, crashkernel= and CMA\n",
-			node->nid, SIZE_TEXT(node->requested), SIZE_TEXT(node->keep),
-			SIZE_TEXT(node->present), SIZE_TEXT(node->keep - node->promised),
-			SIZE_TEXT(node->promised));
+		pr_warn("node %d: of %s asked for %s are refused, %s of its %s must stay with the kernel\n",
+			node->nid, SIZE_TEXT(node->requested), SIZE_TEXT(node->cut),
+			SIZE_TEXT(node->keep), SIZE_TEXT(node->present));
+	if (node->cut && node->promised)
+		pr_warn("node %d: %s of that are for hugepages=, crashkernel= and CMA\n",
+			node->nid, SIZE_TEXT(node->promised));
 	if (node->lost)
 		pr_warn("node %d: %s could not be reserved, no aligned block is free\n",
 			node->nid, SIZE_TEXT(node->lost));

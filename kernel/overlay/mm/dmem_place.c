@@ -6,8 +6,8 @@
  *
  *	   5G        6G        7G        8G       9G
  *	   |--#------|---------|---------|------#-|	dmem=1:2G + 128M
- *	             |1111111112222222222|	 3	1, 2: whole GiB blocks, the highest first
- *							3: the rest from beside them, the highest first
+ *	             |222222222|111111111|     3	1, 2: whole GiB blocks, from the top
+ *							3: the rest from beside them
  *
  * Whole GiB blocks come first because only they can be mapped with 1G leaves. The rest comes from
  * where no whole block is, and breaks one up only when nothing else is left.
@@ -331,7 +331,10 @@ static int __init find_free(const struct dmem_layout *l, u64 start, u64 end,
 	return -1;
 }
 
-/* Takes the whole of a range or nothing. Rounding goes inwards: never a byte that was not asked for. */
+/*
+ * Takes a range if every byte that was asked for is free, else nothing. Rounding goes inwards, so
+ * that no byte is taken that was not asked for.
+ */
 static enum dmem_verdict __init place_range(struct dmem_layout *l, const struct dmem_item *item)
 {
 	struct dmem_node *node = dmem_find_node(l->nodes, l->nr_nodes, item->nid);
@@ -343,7 +346,7 @@ static enum dmem_verdict __init place_range(struct dmem_layout *l, const struct 
 		node->requested = saturating_add(node->requested, item->size);
 	if (!whole_blocks(item->addr, item->addr + item->size, item->align, &start, &end))
 		return DMEM_TOO_SMALL;
-	i = find_free(l, start, end, &verdict);
+	i = find_free(l, item->addr, item->addr + item->size, &verdict);
 	if (i < 0)
 		return node ? verdict : DMEM_NO_NODE;
 

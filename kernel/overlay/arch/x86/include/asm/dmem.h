@@ -17,8 +17,8 @@ static inline const char * __init arch_dmem_unsupported(void)
 	if (xen_pv_domain() || xen_initial_domain())
 		return "not on Xen PV or in dom0";
 	/*
-	 * memremap() of what is no System RAM is decrypted, user mappings are not: the two would see
-	 * different bytes. Memory that a guest has not accepted yet cannot be touched at all.
+	 * memremap() of what is no System RAM is decrypted, user mappings are not: the two would
+	 * see different bytes. Memory that a guest has not accepted yet cannot be touched at all.
 	 */
 	if (cc_platform_has(CC_ATTR_MEM_ENCRYPT))
 		return "not with memory encryption";
@@ -29,8 +29,8 @@ static inline const char * __init arch_dmem_unsupported(void)
 
 /*
  * Takes a range out of "System RAM". It must be a reserved range rather than a hole: in a hole the
- * kernel looks for room for PCI windows. The tables of the firmware and for kexec still call it RAM,
- * from the one KVM learns that it is cacheable, with the other the next kernel may use it again.
+ * kernel looks for room for PCI windows. The tables of the firmware and for kexec still call it
+ * RAM: from the one KVM learns that it is cacheable, by the other the next kernel may use it again.
  */
 static inline void __init arch_dmem_claim(phys_addr_t start, phys_addr_t end)
 {
