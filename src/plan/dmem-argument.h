@@ -58,13 +58,16 @@ int dmem_request_parse(char *const *arguments, DmemRequest *ret);
 
 /* What is asked of one node. Ranges are left out, as they do not say on which node they lie. */
 typedef struct DmemAsked {
-        bool known;       /* false: `!SIZE` on a node whose size is not known */
-        uint64_t bytes;   /* as written; saturates */
-        uint64_t aligned; /* what that comes to when each item is rounded down to its ALIGN */
+        bool known;     /* false: bytes is not known, `!SIZE` on a node of unknown size */
+        uint64_t bytes; /* as written, not rounded; saturates */
+        uint64_t loss;  /* at most this much of it goes to rounding down to ALIGN */
 } DmemAsked;
 
-/* @installed: the memory of the node, reservations included; NULL while it is not known. */
+/*
+ * @installed: memory of the node, reservations included; NULL while it is not known. A node without
+ * memory is asked for nothing by an item that holds for every node.
+ */
 DmemAsked dmem_request_node(const DmemRequest *request, unsigned node, const uint64_t *installed);
 
-/* Bytes of all ranges, and in @ret_aligned what is left of them when both ends are aligned. */
-uint64_t dmem_request_ranges(const DmemRequest *request, uint64_t *ret_aligned);
+/* The same for all ranges together. */
+DmemAsked dmem_request_ranges(const DmemRequest *request);

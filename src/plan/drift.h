@@ -82,7 +82,9 @@ const char *state_to_string(State state); /* `none`, `pending-reboot`, … as on
  * The kernel's own view of what was asked for (requested_bytes) counts; the arguments are read
  * only where there is none. What is lost to the alignment that an item asks for is no drift.
  *
- * Of several states the first of these holds: none, pending-reboot, drift, degraded, in-force.
+ * A plan with errors, or one made while `module-not-loaded`, is not compared. Of several states the
+ * first of these holds: none, drift if not even the next boot is as planned, pending-reboot, drift,
+ * degraded, in-force.
  *
  * Returns 0 or -ENOMEM.
  */
