@@ -289,12 +289,17 @@ static void temporary_name(char buffer[static NAME_MAX + 1], const char *name) {
 /* Fills the temporary file: content first, then owner and mode, then the disk. */
 static int fill_temporary(int fd, const struct stat *old, const void *data, size_t size,
                           mode_t mode) {
+        struct stat st;
         int r;
 
         r = write_all(fd, data, size);
         if (r < 0)
                 return r;
-        if (old && fchown(fd, old->st_uid, old->st_gid) < 0)
+        /* Only where it makes a difference: a sandbox may forbid the call altogether. */
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (old && (st.st_uid != old->st_uid || st.st_gid != old->st_gid) &&
+            fchown(fd, old->st_uid, old->st_gid) < 0)
                 return -errno;
         if (fchmod(fd, old ? old->st_mode & 07777 : mode) < 0)
                 return -errno;
