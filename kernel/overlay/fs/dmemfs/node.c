@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The nodes: which of them memory comes from, and that nobody sees what an earlier owner left.
+ */
+#define pr_fmt(fmt) "dmemfs: " fmt
+
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/topology.h>
+
+#include "dmemfs.h"
+
+static bool clear_all;
+module_param(clear_all, bool, 0444);
+MODULE_PARM_DESC(clear_all,
+		 "Clear all memory in the background after loading, not only what has been freed (default: N)");
+
+/* Sorted by node id; fixed between dmem_nodes_init() and dmem_nodes_exit(). */
+struct dmem_node *dmem_nodes;
+unsigned int dmem_nr_nodes;
+
+static struct dmem_range *all_ranges;
+static unsigned int nr_all_ranges;
+
+/* Guards the ledger and the accounts in it, their limits included. */
+static DEFINE_SPINLOCK(ledger_lock);
+static struct dmem_ledger ledger;
+
+/**
+ * dmem_node_by_nid() - find a node
+ * @nid: node id
+ *
+ * Return: the node, or NULL if there is no memory of it.
+ */
+struct dmem_node *dmem_node_by_nid(int nid)
+{
+	unsigned int n;
+
+	for (n = 0; n < dmem_nr_nodes; n++)
+		if (dmem_nodes[n].nid == nid)
+			return &dmem_nodes[n];
+	return NULL;
+}
+
+static struct dmem_range *range_of(unsigned long pfn, struct dmem_node **ret_node)
+{
+	phys_addr_t address = PFN_PHYS(pfn);
+	unsigned int n, i;
+
+	for (n = 0; n < dmem_nr_nodes; n++) {
+		for (i = 0; i < dmem_nodes[n].nr_ranges; i++) {
+			struct dmem_range *range = &dmem_nodes[n].ranges[i];
+
+			if (address >= range->start && address < range->end) {
+				if (ret_node)
+					*ret_node = &dmem_nodes[n];
+				return range;
+			}
+		}
+	}
+	return NULL;
+}
+
+/**
+ * dmem_pfn_to_kaddr() - where the kernel has a page
+ * @pfn: page number in one of the ranges
+ */
+void *dmem_pfn_to_kaddr(unsigned long pfn)
+{
+	struct dmem_range *range = range_of(pfn, NULL);
+
+	return range->map + (PFN_PHYS(pfn) - range->start);
+}
+
+static void clear_units(unsigned long pfn, unsigned long nr)
+{
+	void *kaddr = dmem_pfn_to_kaddr(pfn);
+
+	while (nr) {
+		unsigned long part = min(nr, DMEM_CHUNK_UNITS);
+
+		memset(kaddr, 0, part << PAGE_SHIFT);
+		kaddr += part << PAGE_SHIFT;
+		nr -= part;
+		cond_resched();
+	}
+}
+
+/* Clears what is queued, chunk by chunk, as long as nobody needs the CPU more. */
+static int clearer(void *data)
+{
+	struct dmem_node *node = data;
+
+	while (!kthread_should_stop()) {
+		unsigned long pfn = 0, nr;
+		bool found;
+
+		wait_event_idle(node->freed, kthread_should_stop() ||
+				READ_ONCE(node->pool.nr_queued));
+
+		mutex_lock(&node->lock);
+		found = dmem_pool_clear_begin(&node->pool);
+		mutex_unlock(&node->lock);
+		if (!found)
+			continue;
+
+		while (dmem_pool_clear_next(&node->pool, &pfn, &nr)) {
+			clear_units(pfn, nr);
+			pfn += nr;
+		}
+
+		mutex_lock(&node->lock);
+		dmem_pool_clear_end(&node->pool);
+		mutex_unlock(&node->lock);
+		wake_up_all(&node->cleared);
+		cond_resched();
+	}
+	return 0;
+}
+
+static int start_clearer(struct dmem_node *node)
+{
+	struct task_struct *task;
+
+	task = kthread_create_on_node(clearer, node, node_online(node->nid) ? node->nid :
+				      NUMA_NO_NODE, "dmem_clear/%d", node->nid);
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	if (node_state(node->nid, N_CPU))
+		set_cpus_allowed_ptr(task, cpumask_of_node(node->nid));
+	set_user_nice(task, MAX_NICE);
+	node->clearer = task;
+	wake_up_process(task);
+	return 0;
+}
+
+static int init_node(struct dmem_node *node, unsigned int number, struct dmem_range *ranges,
+		     unsigned int nr)
+{
+	unsigned int i;
+	int ret;
+
+	node->nid = ranges[0].nid;
+	node->number = number;
+	node->requested = dmem_regions_requested(all_ranges, nr_all_ranges, node->nid);
+	node->ranges = ranges;
+	node->nr_ranges = nr;
+	mutex_init(&node->lock);
+	init_waitqueue_head(&node->cleared);
+	init_waitqueue_head(&node->freed);
+	for (i = 0; i < nr; i++) {
+		ret = dmem_pool_add(&node->pool, PHYS_PFN(ranges[i].start),
+				    PHYS_PFN(ranges[i].end), clear_all);
+		if (ret)
+			return ret;
+	}
+	ledger.free[number] = node->pool.nr_units;
+	return start_clearer(node);
+}
+
+/**
+ * dmem_nodes_init() - make the memory allocatable
+ * @ranges: sorted by node and address, mapped; kept until dmem_nodes_exit()
+ * @nr:     length of @ranges, at least 1
+ *
+ * Return: %0 or a negative errno; everything is undone then.
+ */
+int dmem_nodes_init(struct dmem_range *ranges, unsigned int nr)
+{
+	unsigned int nr_nodes = 1, first, i;
+	int ret;
+
+	for (i = 1; i < nr; i++)
+		nr_nodes += ranges[i].nid != ranges[i - 1].nid;
+
+	all_ranges = ranges;
+	nr_all_ranges = nr;
+	ret = dmem_ledger_init(&ledger, nr_nodes);
+	if (ret)
+		return ret;
+	dmem_nodes = kcalloc(nr_nodes, sizeof(*dmem_nodes), GFP_KERNEL);
+	if (!dmem_nodes) {
+		ret = -ENOMEM;
+		goto exit;
+	}
+	for (first = 0, i = 1; i <= nr; i++) {
+		struct dmem_node *node;
+
+		if (i < nr && ranges[i].nid == ranges[first].nid)
+			continue;
+		node = &dmem_nodes[dmem_nr_nodes];
+		ret = init_node(node, dmem_nr_nodes++, &ranges[first], i - first);
+		if (ret)
+			goto exit;
+		first = i;
+	}
+	return 0;
+
+exit:
+	dmem_nodes_exit();
+	return ret;
+}
+
+/**
+ * dmem_nodes_exit() - undo dmem_nodes_init(); nothing is allocated any more
+ */
+void dmem_nodes_exit(void)
+{
+	unsigned int n;
+
+	for (n = 0; n < dmem_nr_nodes; n++) {
+		if (dmem_nodes[n].clearer)
+			kthread_stop(dmem_nodes[n].clearer);
+		dmem_pool_destroy(&dmem_nodes[n].pool);
+	}
+	kfree(dmem_nodes);
+	dmem_nodes = NULL;
+	dmem_nr_nodes = 0;
+	dmem_ledger_destroy(&ledger);
+}
+
+/**
+ * dmem_node_free_units() - what nobody has, in base pages
+ * @node: the node
+ */
+u64 dmem_node_free_units(struct dmem_node *node)
+{
+	u64 nr;
+
+	mutex_lock(&node->lock);
+	nr = node->pool.nr_free;
+	mutex_unlock(&node->lock);
+	return nr;
+}
+
+/**
+ * dmem_open_account() - start making promises to a mount
+ * @account: to be initialized
+ * @nodes:   where its memory may come from
+ * @limit:   most base pages, U64_MAX for no limit
+ *
+ * Return: %0 or -ENOMEM.
+ */
+int dmem_open_account(struct dmem_account *account, const nodemask_t *nodes, u64 limit)
+{
+	unsigned int n;
+	int ret;
+
+	ret = dmem_account_init(account, &ledger);
+	if (ret)
+		return ret;
+	for (n = 0; n < dmem_nr_nodes; n++)
+		account->allowed[n] = node_isset(dmem_nodes[n].nid, *nodes);
+	account->limit = limit;
+
+	spin_lock(&ledger_lock);
+	dmem_account_open(account, &ledger);
+	spin_unlock(&ledger_lock);
+	return 0;
+}
+
+/**
+ * dmem_close_account() - the mount has gone, with all of its files
+ * @account: from dmem_open_account(), or zeroed
+ */
+void dmem_close_account(struct dmem_account *account)
+{
+	spin_lock(&ledger_lock);
+	WARN_ON_ONCE(account->charged);
+	dmem_account_destroy(account);
+	spin_unlock(&ledger_lock);
+}
+
+/**
+ * dmem_set_limit() - change the limit of a mount
+ * @account: the account
+ * @limit:   in base pages
+ *
+ * Return: %0, or -EBUSY if the files of the mount have more already.
+ */
+int dmem_set_limit(struct dmem_account *account, u64 limit)
+{
+	int ret = 0;
+
+	spin_lock(&ledger_lock);
+	if (limit < account->charged)
+		ret = -EBUSY;
+	else
+		account->limit = limit;
+	spin_unlock(&ledger_lock);
+	return ret;
+}
+
+/**
+ * dmem_promise() - see dmem_ledger_promise()
+ * @account: who gets the promise
+ * @nr:      base pages
+ */
+int dmem_promise(struct dmem_account *account, u64 nr)
+{
+	int ret;
+
+	if (!nr)
+		return 0;
+	spin_lock(&ledger_lock);
+	ret = dmem_ledger_promise(&ledger, account, nr);
+	spin_unlock(&ledger_lock);
+	return ret;
+}
+
+/**
+ * dmem_release() - see dmem_ledger_release()
+ * @account: who had the promise
+ * @nr:      base pages
+ */
+void dmem_release(struct dmem_account *account, u64 nr)
+{
+	if (!nr)
+		return;
+	spin_lock(&ledger_lock);
+	dmem_ledger_release(&ledger, account, nr);
+	spin_unlock(&ledger_lock);
+}
+
+/**
+ * dmem_usage() - sizes for statfs(), in base pages
+ * @account:       the account
+ * @ret_total:     what the mount could have at most
+ * @ret_available: what it could still get
+ */
+void dmem_usage(struct dmem_account *account, u64 *ret_total, u64 *ret_available)
+{
+	u64 total = 0;
+	unsigned int n;
+
+	for (n = 0; n < dmem_nr_nodes; n++)
+		if (account->allowed[n])
+			total += dmem_nodes[n].pool.nr_units;
+
+	spin_lock(&ledger_lock);
+	*ret_total = min(total, account->limit);
+	*ret_available = dmem_ledger_available(&ledger, account);
+	spin_unlock(&ledger_lock);
+}
+
+static bool take(struct dmem_account *account, const struct dmem_node *node, u64 nr)
+{
+	bool taken;
+
+	spin_lock(&ledger_lock);
+	taken = dmem_ledger_take(&ledger, account, node->number, nr);
+	spin_unlock(&ledger_lock);
+	return taken;
+}
+
+static void untake(struct dmem_account *account, const struct dmem_node *node, u64 nr)
+{
+	spin_lock(&ledger_lock);
+	dmem_ledger_untake(&ledger, account, node->number, nr);
+	spin_unlock(&ledger_lock);
+}
+
+/*
+ * Get memory out of the pool that the ledger says is there. What is missing may be the chunk that
+ * is being cleared just now: wait for it, for larger sizes only once. For single pages this
+ * succeeds sooner or later, as the ledger knows of free ones.
+ */
+static int alloc_from_pool(struct dmem_node *node, unsigned int order, unsigned long want,
+			   struct dmem_piece *ret, bool *ret_dirty)
+{
+	bool waited = false;
+
+	for (;;) {
+		bool clearing;
+		int r;
+
+		mutex_lock(&node->lock);
+		r = dmem_pool_alloc(&node->pool, order, want, &ret->pfn, &ret->nr, ret_dirty);
+		clearing = node->pool.clearing;
+		mutex_unlock(&node->lock);
+		if (r != -ENOSPC || !clearing || (order && waited))
+			return r;
+		wait_event(node->cleared, !READ_ONCE(node->pool.clearing));
+		waited = true;
+	}
+}
+
+static void clear_dirty(struct dmem_node *node, unsigned int order, const struct dmem_piece *piece)
+{
+	unsigned long pfn;
+
+	if (order < DMEM_SPAN_ORDER) {
+		clear_units(piece->pfn, piece->nr);
+		return;
+	}
+	for (pfn = piece->pfn; pfn < piece->pfn + piece->nr; pfn += DMEM_CHUNK_UNITS)
+		if (dmem_pool_chunk_dirty(&node->pool, pfn))
+			clear_units(pfn, DMEM_CHUNK_UNITS);
+}
+
+/* As much as the node can give in one piece, at most of @order, for order 0 at most @want pages. */
+static int alloc_on_node(struct dmem_account *account, struct dmem_node *node, unsigned int order,
+			 unsigned long want, struct dmem_piece *ret)
+{
+	for (;;) {
+		unsigned long nr = order ? 1UL << order : want;
+		int r = -ENOSPC;
+		bool dirty;
+
+		if (take(account, node, nr)) {
+			r = alloc_from_pool(node, order, want, ret, &dirty);
+			if (r)
+				untake(account, node, nr);
+			else if (ret->nr < nr)
+				untake(account, node, nr - ret->nr);
+		}
+		if (!r) {
+			if (dirty)
+				clear_dirty(node, order, ret);
+			return 0;
+		}
+		if (r != -ENOSPC)
+			return r;
+
+		if (order == DMEM_SPAN_ORDER)
+			order = DMEM_CHUNK_ORDER;
+		else if (order)
+			order = 0;
+		else if (want > 1)
+			want = 1;
+		else
+			return r;
+	}
+}
+
+/* The node nearest to @near that has not been tried, out of @mask unless it is NULL. */
+static struct dmem_node *nearest_node(int near, const nodemask_t *mask, const unsigned long *tried)
+{
+	struct dmem_node *best = NULL;
+	unsigned int n;
+
+	for (n = 0; n < dmem_nr_nodes; n++) {
+		struct dmem_node *node = &dmem_nodes[n];
+
+		if (test_bit(n, tried) || (mask && !node_isset(node->nid, *mask)))
+			continue;
+		if (!best || node_distance(near, node->nid) < node_distance(near, best->nid))
+			best = node;
+	}
+	return best;
+}
+
+/**
+ * dmem_alloc() - turn a promise into memory, cleared
+ * @account: who has a promise for at least all that is asked for
+ * @prefer:  nodes to be tried first, or NULL
+ * @near:    among them, and among the others, the nearest to this node is tried first
+ * @order:   %0, %DMEM_CHUNK_ORDER or %DMEM_SPAN_ORDER
+ * @want:    for order %0, the most pages to get
+ * @ret:     what was got: one of the size asked for, or a smaller one, at least a page
+ *
+ * Nearness goes before size: a smaller piece of a preferred node is taken before a larger one of
+ * another node.
+ *
+ * Context: Process context, sleeps. Nobody else may see the memory before this returns.
+ * Return: %0 or -ENOMEM, if the kernel has no memory of its own for the bookkeeping.
+ */
+int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
+	       unsigned int order, unsigned long want, struct dmem_piece *ret)
+{
+	DECLARE_BITMAP(tried, MAX_NUMNODES) = {};
+	int r = -ENOSPC;
+
+	for (;;) {
+		struct dmem_node *node = nearest_node(near, prefer, tried);
+
+		if (!node && prefer) {
+			prefer = NULL;
+			continue;
+		}
+		if (!node)
+			break;
+		__set_bit(node->number, tried);
+		r = alloc_on_node(account, node, order, want, ret);
+		if (r != -ENOSPC)
+			return r;
+	}
+	WARN_ONCE(r == -ENOSPC, "dmemfs: no memory behind a promise\n");
+	return r;
+}
+
+/* A run may cross from one range, or node, into the next. */
+static void free_run(struct dmem_account *account, struct dmem_piece piece, bool promised)
+{
+	while (piece.nr) {
+		struct dmem_node *node;
+		struct dmem_range *range = range_of(piece.pfn, &node);
+		unsigned long nr;
+
+		if (WARN_ON_ONCE(!range))
+			return;
+		nr = min3(piece.nr, PHYS_PFN(range->end) - piece.pfn, DMEM_SPAN_UNITS);
+
+		mutex_lock(&node->lock);
+		dmem_pool_free(&node->pool, piece.pfn, nr);
+		mutex_unlock(&node->lock);
+
+		/* Only now, or somebody might look for it in the pool in vain. */
+		spin_lock(&ledger_lock);
+		if (promised)
+			dmem_ledger_untake(&ledger, account, node->number, nr);
+		else
+			dmem_ledger_put(&ledger, account, node->number, nr);
+		spin_unlock(&ledger_lock);
+
+		wake_up(&node->freed);
+		piece.pfn += nr;
+		piece.nr -= nr;
+		cond_resched();
+	}
+}
+
+/**
+ * dmem_free() - give memory back
+ * @account: who had it
+ * @piece:   consecutive memory, possibly of several nodes; nobody maps it any more
+ */
+void dmem_free(struct dmem_account *account, const struct dmem_piece *piece)
+{
+	free_run(account, *piece, false);
+}
+
+/**
+ * dmem_unalloc() - give memory back, but keep the promise for as much
+ * @account: who had it and has the promise now
+ * @piece:   consecutive memory, possibly of several nodes; nobody maps it any more
+ */
+void dmem_unalloc(struct dmem_account *account, const struct dmem_piece *piece)
+{
+	free_run(account, *piece, true);
+}

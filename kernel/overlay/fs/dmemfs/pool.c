@@ -1,0 +1,622 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/align.h>
+#include <linux/bitmap.h>
+#include <linux/bug.h>
+#include <linux/errno.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "pool.h"
+
+static struct dmem_region_state *pool_region(const struct dmem_pool *pool, unsigned long pfn)
+{
+	unsigned int low = 0, high = pool->nr_regions;
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+		struct dmem_region_state *region = &pool->regions[mid];
+
+		if (pfn < region->start)
+			high = mid;
+		else if (pfn >= region->end)
+			low = mid + 1;
+		else
+			return region;
+	}
+	return NULL;
+}
+
+static unsigned long span_number(const struct dmem_region_state *region, unsigned long pfn)
+{
+	return (pfn - region->base) >> DMEM_SPAN_ORDER;
+}
+
+static unsigned long chunk_number(unsigned long pfn)
+{
+	return (pfn >> DMEM_CHUNK_ORDER) & (DMEM_SPAN_CHUNKS - 1);
+}
+
+static unsigned long chunk_pfn(const struct dmem_region_state *region, unsigned long span_nr,
+			       unsigned long chunk)
+{
+	return region->base + (span_nr << DMEM_SPAN_ORDER) + (chunk << DMEM_CHUNK_ORDER);
+}
+
+static unsigned long *chunk_used(const struct dmem_span *span, unsigned long chunk)
+{
+	return span->used + chunk * BITS_TO_LONGS(DMEM_CHUNK_UNITS);
+}
+
+static void index_set(struct dmem_region_state *region, enum dmem_index index,
+		      unsigned long span_nr, bool value)
+{
+	if (value)
+		__set_bit(span_nr, region->index[index]);
+	else
+		__clear_bit(span_nr, region->index[index]);
+}
+
+/* Bring the indexes of the region in line with a span that has changed. */
+static void span_changed(struct dmem_region_state *region, unsigned long span_nr)
+{
+	const struct dmem_span *span = &region->spans[span_nr];
+	bool whole = span->nr_free == DMEM_SPAN_CHUNKS;
+	bool clean = span->nr_clean == DMEM_SPAN_CHUNKS;
+	bool room = !bitmap_empty(span->room, DMEM_SPAN_CHUNKS);
+
+	index_set(region, DMEM_WHOLE_CLEAN, span_nr, whole && clean);
+	index_set(region, DMEM_WHOLE, span_nr, whole && !clean);
+	index_set(region, DMEM_PART_CLEAN, span_nr, !whole && span->nr_clean);
+	index_set(region, DMEM_PART, span_nr, !whole && span->nr_free);
+	index_set(region, DMEM_ROOM_CLEAN, span_nr,
+		  room && !bitmap_subset(span->room, span->dirty, DMEM_SPAN_CHUNKS));
+	index_set(region, DMEM_ROOM, span_nr, room);
+}
+
+/* A chunk stops (@busy) or starts being free as a whole. */
+static void chunk_set_busy(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
+			   bool busy)
+{
+	bool clean = !test_bit(chunk, span->dirty);
+	bool queued = test_bit(chunk, span->queued);
+
+	if (busy) {
+		__set_bit(chunk, span->busy);
+		span->nr_free--;
+		span->nr_clean -= clean;
+		pool->nr_queued -= queued;
+	} else {
+		__clear_bit(chunk, span->busy);
+		span->nr_free++;
+		span->nr_clean += clean;
+		pool->nr_queued += queued;
+	}
+}
+
+static void chunk_set_room(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
+			   bool room)
+{
+	if (test_bit(chunk, span->room) == room)
+		return;
+	if (room)
+		__set_bit(chunk, span->room);
+	else
+		__clear_bit(chunk, span->room);
+	if (test_bit(chunk, span->queued))
+		pool->nr_queued += room ? 1 : -1;
+}
+
+/* Memory of the chunk was freed (@dirty), or all that is free of it is being cleared. */
+static void chunk_set_dirty(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
+			    bool dirty)
+{
+	bool free = !test_bit(chunk, span->busy);
+
+	/* Chunks with nothing free are counted when they get something. */
+	if (free && test_bit(chunk, span->dirty) != dirty)
+		span->nr_clean += dirty ? -1 : 1;
+	if ((free || test_bit(chunk, span->room)) && test_bit(chunk, span->queued) != dirty)
+		pool->nr_queued += dirty ? 1 : -1;
+
+	if (dirty) {
+		__set_bit(chunk, span->dirty);
+		__set_bit(chunk, span->queued);
+	} else {
+		__clear_bit(chunk, span->dirty);
+		__clear_bit(chunk, span->queued);
+	}
+}
+
+/* A split chunk lost or got units: mark its room; join it when nobody owns a unit of it. */
+static void chunk_settle(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk)
+{
+	unsigned long *used = chunk_used(span, chunk);
+
+	if (!bitmap_empty(used, DMEM_CHUNK_UNITS)) {
+		chunk_set_room(pool, span, chunk, !bitmap_full(used, DMEM_CHUNK_UNITS));
+		return;
+	}
+
+	chunk_set_room(pool, span, chunk, false);
+	__clear_bit(chunk, span->split);
+	chunk_set_busy(pool, span, chunk, false);
+	if (!--span->nr_split) {
+		kvfree(span->used);
+		span->used = NULL;
+	}
+}
+
+/**
+ * dmem_pool_add() - add a region
+ * @pool:  zeroed at first; regions must come in ascending order
+ * @start: first page number, a multiple of a chunk
+ * @end:   first page number behind, a multiple of a chunk
+ * @clear: clear it in the background, instead of when it is handed out for the first time
+ *
+ * All of it is free and dirty: what firmware or an earlier kernel left in it is nobody's business.
+ *
+ * Return: %0, -EINVAL (order or alignment) or -ENOMEM, which leave the pool as it was.
+ */
+int dmem_pool_add(struct dmem_pool *pool, unsigned long start, unsigned long end, bool clear)
+{
+	struct dmem_region_state region = { .start = start, .end = end };
+	struct dmem_region_state *regions;
+	unsigned long words, i, pfn;
+	unsigned int k;
+
+	if (!start || start >= end || !IS_ALIGNED(start | end, DMEM_CHUNK_UNITS))
+		return -EINVAL;
+	if (pool->nr_regions && start < pool->regions[pool->nr_regions - 1].end)
+		return -EINVAL;
+
+	region.base = ALIGN_DOWN(start, DMEM_SPAN_UNITS);
+	region.nr_spans = DIV_ROUND_UP(end - region.base, DMEM_SPAN_UNITS);
+	words = BITS_TO_LONGS(region.nr_spans);
+
+	region.spans = kvcalloc(region.nr_spans, sizeof(*region.spans), GFP_KERNEL);
+	region.index[0] = kvcalloc(words * DMEM_NR_INDEXES, sizeof(long), GFP_KERNEL);
+	regions = kvcalloc(pool->nr_regions + 1, sizeof(*regions), GFP_KERNEL);
+	if (!region.spans || !region.index[0] || !regions) {
+		kvfree(regions);
+		kvfree(region.index[0]);
+		kvfree(region.spans);
+		return -ENOMEM;
+	}
+	for (k = 1; k < DMEM_NR_INDEXES; k++)
+		region.index[k] = region.index[0] + k * words;
+
+	for (i = 0; i < region.nr_spans; i++) {
+		bitmap_fill(region.spans[i].busy, DMEM_SPAN_CHUNKS);
+		bitmap_fill(region.spans[i].dirty, DMEM_SPAN_CHUNKS);
+		if (clear)
+			bitmap_fill(region.spans[i].queued, DMEM_SPAN_CHUNKS);
+	}
+	for (pfn = start; pfn < end; pfn += DMEM_CHUNK_UNITS)
+		chunk_set_busy(pool, &region.spans[span_number(&region, pfn)], chunk_number(pfn),
+			       false);
+	for (i = 0; i < region.nr_spans; i++)
+		span_changed(&region, i);
+
+	if (pool->nr_regions)
+		memcpy(regions, pool->regions, pool->nr_regions * sizeof(*regions));
+	kvfree(pool->regions);
+	pool->regions = regions;
+	pool->regions[pool->nr_regions++] = region;
+	pool->nr_units += end - start;
+	pool->nr_free += end - start;
+	return 0;
+}
+
+/**
+ * dmem_pool_destroy() - free what the pool itself uses
+ * @pool: may be zeroed or half built
+ */
+void dmem_pool_destroy(struct dmem_pool *pool)
+{
+	unsigned int r;
+
+	for (r = 0; r < pool->nr_regions; r++) {
+		struct dmem_region_state *region = &pool->regions[r];
+		unsigned long i;
+
+		for (i = 0; i < region->nr_spans; i++)
+			kvfree(region->spans[i].used);
+		kvfree(region->spans);
+		kvfree(region->index[0]);
+	}
+	kvfree(pool->regions);
+	memset(pool, 0, sizeof(*pool));
+}
+
+static bool find_span(const struct dmem_pool *pool, enum dmem_index index, bool from_top,
+		      struct dmem_region_state **ret_region, unsigned long *ret_span)
+{
+	unsigned int r;
+
+	for (r = 0; r < pool->nr_regions; r++) {
+		unsigned int nr = from_top ? pool->nr_regions - 1 - r : r;
+		struct dmem_region_state *region = &pool->regions[nr];
+		const unsigned long *bits = region->index[index];
+		unsigned long span_nr;
+
+		if (from_top)
+			span_nr = find_last_bit(bits, region->nr_spans);
+		else
+			span_nr = find_first_bit(bits, region->nr_spans);
+		if (span_nr < region->nr_spans) {
+			*ret_region = region;
+			*ret_span = span_nr;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int alloc_span(struct dmem_pool *pool, unsigned long *ret_pfn, bool *ret_dirty)
+{
+	struct dmem_region_state *region;
+	struct dmem_span *span;
+	unsigned long i, chunk;
+
+	if (!find_span(pool, DMEM_WHOLE_CLEAN, false, &region, &i) &&
+	    !find_span(pool, DMEM_WHOLE, false, &region, &i))
+		return -ENOSPC;
+
+	span = &region->spans[i];
+	*ret_dirty = span->nr_clean != DMEM_SPAN_CHUNKS;
+	*ret_pfn = chunk_pfn(region, i, 0);
+	for (chunk = 0; chunk < DMEM_SPAN_CHUNKS; chunk++)
+		chunk_set_busy(pool, span, chunk, true);
+	span_changed(region, i);
+	pool->nr_free -= DMEM_SPAN_UNITS;
+	return 0;
+}
+
+/*
+ * The highest free chunk: clean before dirty, and out of broken spans before whole ones.
+ * The chunk is busy afterwards.
+ */
+static int take_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_region,
+		      unsigned long *ret_span, unsigned long *ret_chunk)
+{
+	static const struct {
+		enum dmem_index index;
+		bool clean;
+	} order[] = {
+		{ DMEM_PART_CLEAN, true },
+		{ DMEM_WHOLE_CLEAN, true },
+		{ DMEM_PART, false },
+		{ DMEM_WHOLE, false },
+	};
+	DECLARE_BITMAP(candidates, DMEM_SPAN_CHUNKS);
+	struct dmem_region_state *region;
+	struct dmem_span *span;
+	unsigned long i, chunk;
+	unsigned int k;
+
+	for (k = 0; k < ARRAY_SIZE(order); k++)
+		if (find_span(pool, order[k].index, true, &region, &i))
+			break;
+	if (k == ARRAY_SIZE(order))
+		return -ENOSPC;
+
+	span = &region->spans[i];
+	bitmap_complement(candidates, span->busy, DMEM_SPAN_CHUNKS);
+	/* A dirty whole span may still have clean chunks. */
+	if (span->nr_clean)
+		bitmap_andnot(candidates, candidates, span->dirty, DMEM_SPAN_CHUNKS);
+	chunk = find_last_bit(candidates, DMEM_SPAN_CHUNKS);
+	if (WARN_ON_ONCE(chunk >= DMEM_SPAN_CHUNKS))
+		return -ENOSPC;
+
+	chunk_set_busy(pool, span, chunk, true);
+	*ret_region = region;
+	*ret_span = i;
+	*ret_chunk = chunk;
+	return 0;
+}
+
+static int alloc_chunk(struct dmem_pool *pool, unsigned long *ret_pfn, bool *ret_dirty)
+{
+	struct dmem_region_state *region;
+	unsigned long i, chunk;
+	int ret;
+
+	ret = take_chunk(pool, &region, &i, &chunk);
+	if (ret)
+		return ret;
+
+	span_changed(region, i);
+	pool->nr_free -= DMEM_CHUNK_UNITS;
+	*ret_dirty = test_bit(chunk, region->spans[i].dirty);
+	*ret_pfn = chunk_pfn(region, i, chunk);
+	return 0;
+}
+
+/* Split another chunk, so that there is room for units. */
+static int split_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_region,
+		       unsigned long *ret_span, unsigned long *ret_chunk)
+{
+	const size_t words = DMEM_SPAN_UNITS / BITS_PER_LONG;
+	struct dmem_region_state *region;
+	struct dmem_span *span;
+	unsigned long i, chunk;
+	int ret;
+
+	ret = take_chunk(pool, &region, &i, &chunk);
+	if (ret)
+		return ret;
+
+	span = &region->spans[i];
+	if (!span->used) {
+		span->used = kvcalloc(words, sizeof(long), GFP_KERNEL);
+		if (!span->used) {
+			chunk_set_busy(pool, span, chunk, false);
+			return -ENOMEM;
+		}
+	}
+	bitmap_zero(chunk_used(span, chunk), DMEM_CHUNK_UNITS);
+	__set_bit(chunk, span->split);
+	span->nr_split++;
+
+	*ret_region = region;
+	*ret_span = i;
+	*ret_chunk = chunk;
+	return 0;
+}
+
+static int alloc_units(struct dmem_pool *pool, unsigned long want, unsigned long *ret_pfn,
+		       unsigned long *ret_nr, bool *ret_dirty)
+{
+	DECLARE_BITMAP(candidates, DMEM_SPAN_CHUNKS);
+	struct dmem_region_state *region;
+	unsigned long i, chunk, first, end;
+	struct dmem_span *span;
+	unsigned long *used;
+	int ret;
+
+	if (find_span(pool, DMEM_ROOM_CLEAN, true, &region, &i)) {
+		span = &region->spans[i];
+		bitmap_andnot(candidates, span->room, span->dirty, DMEM_SPAN_CHUNKS);
+		chunk = find_last_bit(candidates, DMEM_SPAN_CHUNKS);
+	} else if (find_span(pool, DMEM_ROOM, true, &region, &i)) {
+		chunk = find_last_bit(region->spans[i].room, DMEM_SPAN_CHUNKS);
+	} else {
+		ret = split_chunk(pool, &region, &i, &chunk);
+		if (ret)
+			return ret;
+	}
+
+	span = &region->spans[i];
+	used = chunk_used(span, chunk);
+	first = find_first_zero_bit(used, DMEM_CHUNK_UNITS);
+	end = find_next_bit(used, DMEM_CHUNK_UNITS, first);
+	end = min(end, first + want);
+
+	bitmap_set(used, first, end - first);
+	chunk_settle(pool, span, chunk);
+	span_changed(region, i);
+	pool->nr_free -= end - first;
+	*ret_dirty = test_bit(chunk, span->dirty);
+	*ret_pfn = chunk_pfn(region, i, chunk) + first;
+	*ret_nr = end - first;
+	return 0;
+}
+
+/**
+ * dmem_pool_alloc() - hand out memory
+ * @pool:      the pool
+ * @order:     %0, %DMEM_CHUNK_ORDER or %DMEM_SPAN_ORDER
+ * @want:      for order %0, the most units to take, at least 1; they are consecutive
+ * @ret_pfn:   first page number
+ * @ret_nr:    units, 1 to @want for order %0, else those of the order
+ * @ret_dirty: something of it has to be cleared before anybody sees it; for a span,
+ *             dmem_pool_chunk_dirty() tells which chunks
+ *
+ * Return: %0, -ENOSPC (nothing of that size is free, or it is being cleared just now) or -ENOMEM
+ * (for the pool's own bitmaps). The results are only set on success.
+ */
+int dmem_pool_alloc(struct dmem_pool *pool, unsigned int order, unsigned long want,
+		    unsigned long *ret_pfn, unsigned long *ret_nr, bool *ret_dirty)
+{
+	int ret;
+
+	switch (order) {
+	case DMEM_SPAN_ORDER:
+		ret = alloc_span(pool, ret_pfn, ret_dirty);
+		break;
+	case DMEM_CHUNK_ORDER:
+		ret = alloc_chunk(pool, ret_pfn, ret_dirty);
+		break;
+	case 0:
+		return alloc_units(pool, want, ret_pfn, ret_nr, ret_dirty);
+	default:
+		return -EINVAL;
+	}
+	if (!ret)
+		*ret_nr = 1UL << order;
+	return ret;
+}
+
+/**
+ * dmem_pool_chunk_dirty() - must this chunk be cleared before it is used?
+ * @pool: the pool
+ * @pfn:  a page of a chunk that was handed out whole and belongs to the caller
+ *
+ * Context: needs no serialization, the mark does not change while the chunk is handed out.
+ */
+bool dmem_pool_chunk_dirty(const struct dmem_pool *pool, unsigned long pfn)
+{
+	const struct dmem_region_state *region = pool_region(pool, pfn);
+
+	if (WARN_ON_ONCE(!region))
+		return true;
+	return test_bit(chunk_number(pfn), region->spans[span_number(region, pfn)].dirty);
+}
+
+/* @nr units from @pfn, all in one chunk */
+static void free_in_chunk(struct dmem_pool *pool, struct dmem_region_state *region,
+			  unsigned long pfn, unsigned long nr)
+{
+	unsigned long span_nr = span_number(region, pfn);
+	struct dmem_span *span = &region->spans[span_nr];
+	unsigned long chunk = chunk_number(pfn);
+	unsigned long first = pfn & (DMEM_CHUNK_UNITS - 1);
+
+	if (WARN_ON_ONCE(!test_bit(chunk, span->busy)))
+		return;
+
+	if (test_bit(chunk, span->split)) {
+		unsigned long *used = chunk_used(span, chunk);
+
+		if (WARN_ON_ONCE(find_next_zero_bit(used, first + nr, first) < first + nr))
+			return;
+		chunk_set_dirty(pool, span, chunk, true);
+		bitmap_clear(used, first, nr);
+		chunk_settle(pool, span, chunk);
+	} else {
+		/* What was handed out as a chunk comes back as one. */
+		if (WARN_ON_ONCE(nr != DMEM_CHUNK_UNITS))
+			return;
+		chunk_set_dirty(pool, span, chunk, true);
+		chunk_set_busy(pool, span, chunk, false);
+	}
+	span_changed(region, span_nr);
+	pool->nr_free += nr;
+}
+
+/**
+ * dmem_pool_free() - take memory back, as dirty
+ * @pool: the pool
+ * @pfn:  first page number
+ * @nr:   units, all handed out. Whole chunks, except where the memory was handed out in units.
+ *
+ * A double free is reported once and ignored.
+ */
+void dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr)
+{
+	struct dmem_region_state *region = pool_region(pool, pfn);
+
+	if (WARN_ON_ONCE(!region || nr > region->end - pfn))
+		return;
+
+	while (nr) {
+		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1);
+		unsigned long part = min(nr, DMEM_CHUNK_UNITS - offset);
+
+		free_in_chunk(pool, region, pfn, part);
+		pfn += part;
+		nr -= part;
+	}
+}
+
+/**
+ * dmem_pool_clear_begin() - choose the queued chunk to be cleared next
+ * @pool: the pool; nothing is being cleared
+ *
+ * Its free units belong to the caller until dmem_pool_clear_end(), although they count as free.
+ * Broken spans come before whole ones, so the next small allocation finds clean memory first.
+ *
+ * Return: true if there is one, to be visited with dmem_pool_clear_next().
+ */
+bool dmem_pool_clear_begin(struct dmem_pool *pool)
+{
+	static const enum dmem_index order[] = { DMEM_ROOM, DMEM_PART, DMEM_WHOLE };
+	DECLARE_BITMAP(candidates, DMEM_SPAN_CHUNKS);
+	unsigned int k, r;
+
+	if (WARN_ON_ONCE(pool->clearing) || !pool->nr_queued)
+		return false;
+
+	for (k = 0; k < ARRAY_SIZE(order); k++) {
+		for (r = pool->nr_regions; r-- > 0; ) {
+			struct dmem_region_state *region = &pool->regions[r];
+			unsigned long i;
+
+			for_each_set_bit(i, region->index[order[k]], region->nr_spans) {
+				struct dmem_span *span = &region->spans[i];
+				unsigned long chunk;
+
+				if (order[k] == DMEM_ROOM)
+					bitmap_copy(candidates, span->room, DMEM_SPAN_CHUNKS);
+				else
+					bitmap_complement(candidates, span->busy,
+							  DMEM_SPAN_CHUNKS);
+				bitmap_and(candidates, candidates, span->queued, DMEM_SPAN_CHUNKS);
+				chunk = find_last_bit(candidates, DMEM_SPAN_CHUNKS);
+				if (chunk >= DMEM_SPAN_CHUNKS)
+					continue;
+
+				if (test_bit(chunk, span->split)) {
+					unsigned long *used = chunk_used(span, chunk);
+
+					bitmap_complement(pool->clear_taken, used,
+							  DMEM_CHUNK_UNITS);
+					bitmap_fill(used, DMEM_CHUNK_UNITS);
+					chunk_settle(pool, span, chunk);
+				} else {
+					bitmap_fill(pool->clear_taken, DMEM_CHUNK_UNITS);
+					chunk_set_busy(pool, span, chunk, true);
+				}
+				/* What is freed into it from now on marks it again. */
+				chunk_set_dirty(pool, span, chunk, false);
+				span_changed(region, i);
+				pool->clearing = chunk_pfn(region, i, chunk);
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+/**
+ * dmem_pool_clear_next() - the pieces of the chunk that is being cleared
+ * @pool: the pool
+ * @pfn:  in: where to look on, 0 at first; out: first page number of the next piece
+ * @nr:   out: its units
+ *
+ * Context: needs no serialization between dmem_pool_clear_begin() and dmem_pool_clear_end().
+ * Return: false when there is no further piece.
+ */
+bool dmem_pool_clear_next(const struct dmem_pool *pool, unsigned long *pfn, unsigned long *nr)
+{
+	unsigned long first = *pfn ? *pfn - pool->clearing : 0;
+	unsigned long end;
+
+	first = find_next_bit(pool->clear_taken, DMEM_CHUNK_UNITS, first);
+	if (first >= DMEM_CHUNK_UNITS)
+		return false;
+	end = find_next_zero_bit(pool->clear_taken, DMEM_CHUNK_UNITS, first);
+	*pfn = pool->clearing + first;
+	*nr = end - first;
+	return true;
+}
+
+/**
+ * dmem_pool_clear_end() - give back, as clean, what was being cleared
+ * @pool: the pool
+ */
+void dmem_pool_clear_end(struct dmem_pool *pool)
+{
+	struct dmem_region_state *region = pool_region(pool, pool->clearing);
+	unsigned long span_nr, chunk;
+	struct dmem_span *span;
+
+	if (WARN_ON_ONCE(!region))
+		return;
+
+	span_nr = span_number(region, pool->clearing);
+	span = &region->spans[span_nr];
+	chunk = chunk_number(pool->clearing);
+	if (test_bit(chunk, span->split)) {
+		unsigned long *used = chunk_used(span, chunk);
+
+		bitmap_andnot(used, used, pool->clear_taken, DMEM_CHUNK_UNITS);
+		chunk_settle(pool, span, chunk);
+	} else {
+		chunk_set_busy(pool, span, chunk, false);
+	}
+	span_changed(region, span_nr);
+	pool->clearing = 0;
+}
