@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What files on dmemfs can do, with each page size: sizes, mappings, contents, space.
+ */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <linux/falloc.h>
+
+#ifndef DMEMFS_MAGIC
+#define DMEMFS_MAGIC 0x646d6673
+#endif
+
+static const char *page_name;	/* 4K, 2M, 1G */
+static size_t page_size;
+
+static void *map(int fd, size_t size, off_t offset)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+
+	if (memory == MAP_FAILED)
+		die("mmap of %zu bytes", size);
+	return memory;
+}
+
+static void test_statfs(void)
+{
+	struct statfs fs;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	if (statfs(path, &fs) < 0)
+		die("statfs");
+	check(fs.f_type == DMEMFS_MAGIC, "%s: statfs knows the file system", page_name);
+	check((size_t) fs.f_bsize == page_size, "%s: block size is the page size", page_name);
+	check(fs.f_blocks == dmem_sum(-1, "size_bytes") / page_size,
+	      "%s: statfs counts all memory", page_name);
+	check(fs.f_bfree == fs.f_blocks, "%s: nothing is used", page_name);
+}
+
+static void touch(unsigned char *memory, size_t size, size_t step)
+{
+	for (size_t i = 0; i < size; i += step)
+		*(volatile unsigned char *) (memory + i) = 0x77;
+}
+
+/* Leaves show in the number of faults: nothing else about such mappings is visible. */
+static void test_leaves(size_t size)
+{
+	uint64_t before, count, expected = size / page_size;
+	int fd = open_at("m", "leaves", 0);
+	unsigned char *memory;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	check((uintptr_t) memory % (size < page_size ? PAGE : page_size) == 0,
+	      "%s: mapping is aligned", page_name);
+	before = faults();
+	touch(memory, size, PAGE);
+	count = faults() - before;
+	note("%s: %zu MiB touched with %llu faults", page_name, (size_t) (size / MiB),
+	     (unsigned long long) count);
+	check(count == expected, "%s: one fault for each page", page_name);
+
+	/* Page tables are built again, memory is not given out again. */
+	munmap(memory, size);
+	memory = map(fd, size, 0);
+	before = faults();
+	for (size_t i = 0; i < size; i += PAGE)
+		if (memory[i] != 0x77)
+			die("data is lost");
+	check(faults() - before == expected, "%s: one fault for each page that has data",
+	      page_name);
+	munmap(memory, size);
+	close(fd);
+	if (unlink("leaves") == 0)
+		die("unexpected file");
+}
+
+static void remove_file(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/m/%s", test_dir, name);
+	if (unlink(path) < 0)
+		die("unlink %s", path);
+}
+
+static void test_zero(uint64_t free)
+{
+	size_t size = 32 * MiB;
+	bool zero = true;
+	unsigned char *memory;
+	int fd;
+
+	for (unsigned int round = 0; round < 4; round++) {
+		fd = open_at("m", "secret", 0);
+		if (ftruncate(fd, size) < 0)
+			die("ftruncate");
+		memory = map(fd, size, 0);
+		zero = zero && all_bytes(memory, size, 0);
+		memset(memory, 0xa5, size);
+		munmap(memory, size);
+		close(fd);
+		remove_file("secret");
+	}
+	check(zero, "%s: memory of a deleted file is zero for the next", page_name);
+	check(wait_free(free), "%s: deleted files give their memory back", page_name);
+}
+
+static void test_private(void)
+{
+	int fd = open_at("m", "private", 0);
+	void *memory;
+
+	if (ftruncate(fd, page_size) < 0)
+		die("ftruncate");
+	memory = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	check(memory == MAP_FAILED && errno == EINVAL, "%s: MAP_PRIVATE is EINVAL", page_name);
+	close(fd);
+	remove_file("private");
+}
+
+static void test_read_only(void)
+{
+	char path[128];
+	int fd = open_at("m", "ro", 0);
+	unsigned char *memory;
+
+	if (ftruncate(fd, 2 * MiB) < 0 || pwrite(fd, "x", 1, 5) != 1)
+		die("pwrite");
+	close(fd);
+	snprintf(path, sizeof(path), "%s/m/ro", test_dir);
+	fd = open(path, O_RDONLY);
+	memory = mmap(NULL, 2 * MiB, PROT_READ, MAP_SHARED, fd, 0);
+	check(memory != MAP_FAILED && memory[5] == 'x',
+	      "%s: a file opened for reading can be mapped", page_name);
+	check(signal_of(write_byte, memory) == SIGSEGV, "%s: but not written", page_name);
+	check(mprotect(memory, 2 * MiB, PROT_READ | PROT_WRITE) < 0 && errno == EACCES,
+	      "%s: nor made writable", page_name);
+	munmap(memory, 2 * MiB);
+	close(fd);
+	remove_file("ro");
+}
+
+static void test_truncate(uint64_t free)
+{
+	size_t size = 8 * MiB;
+	int fd = open_at("m", "t", 0);
+	unsigned char *memory, byte = 1;
+	bool zero = true;
+	struct stat st;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	memset(memory, 0x11, size);
+	check(fstat(fd, &st) == 0 && (size_t) st.st_blocks * 512 == size,
+	      "%s: st_blocks is what the file has", page_name);
+
+	if (ftruncate(fd, 4 * MiB + 100) < 0)
+		die("ftruncate");
+	check(signal_of(read_byte, memory + 4 * MiB + PAGE) == SIGBUS,
+	      "%s: access behind the end is SIGBUS", page_name);
+	check(signal_of(read_byte, memory + 4 * MiB + 99) == 0 && memory[4 * MiB + 99] == 0x11,
+	      "%s: what is left of the file stays", page_name);
+	check(all_bytes(memory + 4 * MiB + 100, PAGE - 100, 0),
+	      "%s: the rest of the last page is zero", page_name);
+
+	memset(memory + 4 * MiB + 100, 0x22, PAGE - 100);
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	zero = all_bytes(memory + 4 * MiB + 100, size - 4 * MiB - 100, 0);
+	check(zero, "%s: a file that grows again grows with zeroes", page_name);
+
+	check(pread(fd, &byte, 1, 4 * MiB + 200) == 1 && byte == 0, "%s: read() agrees",
+	      page_name);
+	if (ftruncate(fd, 0) < 0)
+		die("ftruncate");
+	check(wait_free(free), "%s: truncate to 0 frees all", page_name);
+	munmap(memory, size);
+	close(fd);
+	remove_file("t");
+}
+
+static void test_read_write(void)
+{
+	size_t size = 3 * MiB + 123;
+	unsigned char *data = malloc(size), *back = malloc(size), *memory;
+	int fd = open_at("m", "rw", 0);
+	struct stat st;
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = i * 7 + i / 4096;
+	check(write(fd, data, size) == (ssize_t) size, "%s: write()", page_name);
+	check(fstat(fd, &st) == 0 && (size_t) st.st_size == size, "%s: size follows", page_name);
+	check(pread(fd, back, size, 0) == (ssize_t) size && memcmp(data, back, size) == 0,
+	      "%s: read() gets it back", page_name);
+	memory = map(fd, size, 0);
+	check(memcmp(memory, data, size) == 0, "%s: a mapping shows it", page_name);
+	memory[size / 2] ^= 0xff;
+	check(pread(fd, back, 1, size / 2) == 1 && back[0] == memory[size / 2],
+	      "%s: read() sees what the mapping wrote", page_name);
+	check(pread(fd, back, 10, size) == 0, "%s: read() at the end gets nothing", page_name);
+
+	/* A buffer in the file itself: the copy faults where it holds the lock of the file. */
+	munmap(memory, size);
+	if (ftruncate(fd, 8 * MiB) < 0)
+		die("ftruncate");
+	memory = map(fd, 8 * MiB, 0);
+	check(pread(fd, memory + 6 * MiB, MiB, 0) == (ssize_t) MiB &&
+	      memcmp(memory, memory + 6 * MiB, MiB) == 0,
+	      "%s: read() of a file into its own mapping", page_name);
+	check(pwrite(fd, memory, MiB, 7 * MiB) == (ssize_t) MiB &&
+	      memcmp(memory, memory + 7 * MiB, MiB) == 0,
+	      "%s: write() of a file from its own mapping", page_name);
+	check(syscall(SYS_write, fd, 8, 10) < 0 && errno == EFAULT, "%s: a bad buffer is EFAULT",
+	      page_name);
+	check(fsync(fd) == 0 && fdatasync(fd) == 0 && msync(memory, 8 * MiB, MS_SYNC) == 0,
+	      "%s: sync calls succeed", page_name);
+	munmap(memory, 8 * MiB);
+
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, "end", 3, 5 * MiB + 7) != 3)
+		die("pwrite");
+	check(pread(fd, back, MiB, 4 * MiB + 7) == (ssize_t) MiB && all_bytes(back, MiB, 0),
+	      "%s: what a write skips is zero", page_name);
+	free(data);
+	free(back);
+	close(fd);
+	remove_file("rw");
+}
+
+static void test_no_space(uint64_t free)
+{
+	size_t size = 4 * MiB;
+	int fd = open_at("m", "large", 0);
+	struct stat st;
+	void *memory;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	memset(memory, 1, size);
+	check(ftruncate(fd, free + size) < 0 && errno == ENOSPC,
+	      "%s: more than there is, is ENOSPC at ftruncate()", page_name);
+	check(fallocate(fd, 0, 0, free + size) < 0 && errno == ENOSPC,
+	      "%s: and at fallocate()", page_name);
+	check(fstat(fd, &st) == 0 && (size_t) st.st_size == size && all_bytes(memory, size, 1),
+	      "%s: and nothing has changed", page_name);
+	munmap(memory, size);
+	close(fd);
+	remove_file("large");
+	wait_free(free);
+}
+
+static void test_promise(uint64_t free)
+{
+	int first = open_at("m", "first", 0), second = open_at("m", "second", 0);
+	size_t most = free / 2 / MiB * MiB;
+
+	check(ftruncate(first, most) == 0, "%s: a promise for half of the memory", page_name);
+	check(ftruncate(second, most + 4 * page_size) < 0 && errno == ENOSPC,
+	      "%s: is not promised to another file", page_name);
+	check(dmem_sum(-1, "free_bytes") == free, "%s: a promise uses no memory", page_name);
+	if (ftruncate(first, 0) < 0)
+		die("ftruncate");
+	check(ftruncate(second, most) == 0, "%s: until the first file is smaller", page_name);
+	close(first);
+	close(second);
+	remove_file("first");
+	remove_file("second");
+}
+
+static void test_punch(uint64_t free)
+{
+	size_t size = 16 * MiB, block = page_size < 2 * MiB ? page_size : 2 * MiB;
+	int fd = open_at("m", "holes", 0);
+	unsigned char *memory;
+	struct stat st;
+
+	check(fallocate(fd, 0, 0, size) == 0, "%s: fallocate()", page_name);
+	check(dmem_sum(-1, "free_bytes") == free - size, "%s: takes the memory now", page_name);
+	memory = map(fd, size, 0);
+	check(all_bytes(memory, size, 0), "%s: and it is zero", page_name);
+	memset(memory, 0x33, size);
+
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4 * MiB, 4 * MiB) == 0,
+	      "%s: punch a hole", page_name);
+	check(dmem_sum(-1, "free_bytes") == free - size + 4 * MiB, "%s: gives memory back",
+	      page_name);
+	check(lseek(fd, 0, SEEK_HOLE) == 4 * MiB && lseek(fd, 4 * MiB, SEEK_DATA) == 8 * MiB,
+	      "%s: and shows as a hole", page_name);
+	check(all_bytes(memory + 4 * MiB, 4 * MiB, 0), "%s: that reads as zeroes", page_name);
+	check(all_bytes(memory, 4 * MiB, 0x33) && all_bytes(memory + 8 * MiB, 8 * MiB, 0x33),
+	      "%s: between data that stays", page_name);
+
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 9 * MiB + 5, 100) == 0 &&
+	      all_bytes(memory + 9 * MiB + 5, 100, 0) && memory[9 * MiB + 4] == 0x33 &&
+	      memory[9 * MiB + 105] == 0x33, "%s: a small hole is zeroes", page_name);
+
+	check(fallocate(fd, FALLOC_FL_KEEP_SIZE, size, 4 * MiB) == 0 && fstat(fd, &st) == 0 &&
+	      (size_t) st.st_size == size &&
+	      (size_t) st.st_blocks * 512 == (size + 4 * MiB + block - 1) / block * block,
+	      "%s: KEEP_SIZE gets memory behind the end", page_name);
+	check(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, PAGE) < 0 && errno == EOPNOTSUPP,
+	      "%s: other modes are EOPNOTSUPP", page_name);
+	munmap(memory, size);
+	close(fd);
+	remove_file("holes");
+	check(wait_free(free), "%s: all is given back", page_name);
+}
+
+static void test_fork(void)
+{
+	size_t size = 4 * MiB;
+	int fd = open_at("m", "fork", 0), status;
+	unsigned char *memory;
+	pid_t pid;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	memory[0] = 1;
+	pid = fork();
+	if (pid == 0) {
+		memory[3 * MiB] = memory[0] + 1;
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	check(status == 0 && memory[3 * MiB] == 2, "%s: parent and child share", page_name);
+	munmap(memory, size);
+	close(fd);
+	remove_file("fork");
+}
+
+static void test_partial(void)
+{
+	size_t size = 8 * MiB;
+	int fd = open_at("m", "partial", 0);
+	unsigned char *memory, *moved;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	memset(memory, 0x44, size);
+
+	check(mprotect(memory + PAGE, PAGE, PROT_READ) == 0 &&
+	      signal_of(write_byte, memory + PAGE) == SIGSEGV &&
+	      signal_of(write_byte, memory) == 0 && memory[PAGE] == 0x44,
+	      "%s: mprotect() of one page", page_name);
+	check(munmap(memory + 2 * MiB + PAGE, PAGE) == 0 &&
+	      signal_of(read_byte, memory + 2 * MiB + PAGE) == SIGSEGV &&
+	      memory[2 * MiB] == 0x44 && memory[2 * MiB + 2 * PAGE] == 0x44,
+	      "%s: munmap() of one page", page_name);
+	check(madvise(memory + 4 * MiB, PAGE, MADV_DONTNEED) < 0 && errno == EINVAL,
+	      "%s: MADV_DONTNEED is EINVAL", page_name);
+
+	moved = mremap(memory + 4 * MiB, 2 * MiB, 2 * MiB, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       memory + 64 * MiB);
+	check(moved == memory + 64 * MiB && all_bytes(moved, 2 * MiB, 0x44) &&
+	      signal_of(read_byte, memory + 4 * MiB) == SIGSEGV, "%s: mremap() of 2 MiB",
+	      page_name);
+	moved = mremap(memory + 6 * MiB, 2 * MiB, 4 * MiB, MREMAP_MAYMOVE);
+	check(moved == MAP_FAILED, "%s: mremap() does not grow", page_name);
+	munmap(memory, size);
+	munmap(memory + 64 * MiB, 2 * MiB);
+	close(fd);
+	remove_file("partial");
+}
+
+static void test_proc_mem(void)
+{
+	int fd = open_at("m", "mem", 0), mem = open("/proc/self/mem", O_RDWR);
+	unsigned char *memory, text[16] = "";
+
+	if (ftruncate(fd, 2 * MiB) < 0)
+		die("ftruncate");
+	memory = map(fd, 2 * MiB, 0);
+	check(pwrite(mem, "through ptrace", 14, (uintptr_t) memory + PAGE - 5) == 14 &&
+	      memcmp(memory + PAGE - 5, "through ptrace", 14) == 0,
+	      "%s: /proc/PID/mem writes", page_name);
+	check(pread(mem, text, 14, (uintptr_t) memory + PAGE - 5) == 14 &&
+	      memcmp(text, "through ptrace", 14) == 0, "%s: /proc/PID/mem reads", page_name);
+	mprotect(memory, 2 * MiB, PROT_READ);
+	check(pwrite(mem, "x", 1, (uintptr_t) memory) < 0,
+	      "%s: but writes nothing that is read-only", page_name);
+	munmap(memory, 2 * MiB);
+	close(mem);
+	close(fd);
+	remove_file("mem");
+}
+
+static void test_direct(void)
+{
+	char path[128];
+	int fd = open_at("m", "direct", 0), direct;
+
+	snprintf(path, sizeof(path), "%s/m/direct", test_dir);
+	direct = open(path, O_RDWR | O_DIRECT);
+	check(direct < 0 && errno == EINVAL, "%s: O_DIRECT is EINVAL", page_name);
+	close(fd);
+	remove_file("direct");
+}
+
+static void test_page_size(const char *name, size_t size)
+{
+	char options[64], log[256];
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	int r;
+
+	page_name = name;
+	page_size = size;
+	snprintf(options, sizeof(options), "pagesize=%s", name);
+	r = mount_at("m", options, log, sizeof(log));
+	if (r < 0) {
+		note("%s", log);
+		skip("this machine cannot", "%s: mount", name);
+		return;
+	}
+	test_statfs();
+	test_private();
+	if (size <= 2 * MiB) {
+		test_leaves(16 * MiB);
+		remove_file("leaves");
+	} else if (free >= 2 * GiB) {
+		test_leaves(GiB);
+		remove_file("leaves");
+	}
+	wait_free(free);
+	test_zero(free);
+	test_read_only();
+	test_truncate(free);
+	test_read_write();
+	wait_free(free);
+	test_no_space(free);
+	test_promise(free);
+	test_punch(free);
+	test_fork();
+	test_partial();
+	test_proc_mem();
+	test_direct();
+	check(wait_free(free), "%s: all memory is free in the end", name);
+	check(sums_hold(), "%s: size is free plus used plus poisoned", name);
+	unmount("m");
+}
+
+static void test_thp_switch(void)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+	static const char *const values[] = { "always", "madvise", "never" };
+	unsigned char *memory;
+	int fd;
+
+	if (access(path, W_OK) < 0)
+		return;
+	if (mount_at("m", "pagesize=2M", NULL, 0) < 0)
+		die("mount");
+	for (unsigned int i = 0; i < 3; i++) {
+		uint64_t before;
+
+		write_text(path, values[i]);
+		fd = open_at("m", "thp", 0);
+		if (ftruncate(fd, 16 * MiB) < 0)
+			die("ftruncate");
+		memory = map(fd, 16 * MiB, 0);
+		before = faults();
+		touch(memory, 16 * MiB, PAGE);
+		check(faults() - before == 8, "2M leaves with transparent_hugepage/enabled = %s",
+		      values[i]);
+		munmap(memory, 16 * MiB);
+		close(fd);
+		remove_file("thp");
+	}
+	unmount("m");
+}
+
+int main(void)
+{
+	start("files on dmemfs");
+	test_page_size("4K", PAGE);
+	test_page_size("2M", 2 * MiB);
+	test_page_size("1G", GiB);
+	test_thp_switch();
+	return finish();
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <dirent.h>
+#include <time.h>
+
+char test_dir[64];
+static unsigned int n_tests, n_failed;
+static bool dying;
+
+static void result(const char *word, const char *format, va_list args, const char *more)
+{
+	n_tests++;
+	printf("%s %u - ", word, n_tests);
+	vprintf(format, args);
+	printf("%s%s\n", more ? " # SKIP " : "", more ?: "");
+	fflush(stdout);
+}
+
+bool check(bool good, const char *format, ...)
+{
+	int error = errno;
+	va_list args;
+
+	va_start(args, format);
+	result(good ? "ok" : "not ok", format, args, NULL);
+	va_end(args);
+	if (!good) {
+		n_failed++;
+		note("errno is %d (%s)", error, strerror(error));
+	}
+	return good;
+}
+
+void skip(const char *why, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	result("ok", format, args, why);
+	va_end(args);
+}
+
+void note(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("# ");
+	vprintf(format, args);
+	printf("\n");
+	fflush(stdout);
+	va_end(args);
+}
+
+static void clean_up(void)
+{
+	struct dirent *entry;
+	char path[512];
+	DIR *dir;
+
+	dir = opendir(test_dir);
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", test_dir, entry->d_name);
+		umount2(path, MNT_DETACH);
+		rmdir(path);
+	}
+	if (dir)
+		closedir(dir);
+	rmdir(test_dir);
+}
+
+void die(const char *format, ...)
+{
+	int error = errno;
+	va_list args;
+
+	va_start(args, format);
+	printf("Bail out! ");
+	vprintf(format, args);
+	printf(": %s\n", strerror(error));
+	fflush(stdout);
+	va_end(args);
+	if (!dying) {
+		dying = true;
+		clean_up();
+	}
+	exit(1);
+}
+
+void start(const char *name)
+{
+	printf("TAP version 13\n# %s\n", name);
+	fflush(stdout);
+	if (geteuid() != 0) {
+		printf("1..0 # SKIP needs root\n");
+		exit(EXIT_SKIP);
+	}
+	if (access("/sys/class/dmem", F_OK) < 0) {
+		printf("1..0 # SKIP dmemfs is not loaded\n");
+		exit(EXIT_SKIP);
+	}
+	strcpy(test_dir, "/tmp/dmemfs-test.XXXXXX");
+	mkdir("/tmp", 01777);
+	if (!mkdtemp(test_dir))
+		die("mkdtemp %s", test_dir);
+}
+
+int finish(void)
+{
+	clean_up();
+	printf("1..%u\n", n_tests);
+	if (n_failed)
+		printf("# %u of %u failed\n", n_failed, n_tests);
+	fflush(stdout);
+	return n_failed ? 1 : 0;
+}
+
+static void read_log(int fs, char *log, size_t size)
+{
+	ssize_t n;
+
+	if (!log)
+		return;
+	log[0] = '\0';
+	n = read(fs, log, size - 1);
+	if (n > 0)
+		log[n] = '\0';
+}
+
+int mount_at(const char *name, const char *options, char *log, size_t log_size)
+{
+	char path[256], *copy, *rest, *option;
+	int fs, mnt = -1, r = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", test_dir, name);
+	mkdir(path, 0700);
+	fs = syscall(SYS_fsopen, "dmemfs", 1 /* FSOPEN_CLOEXEC */);
+	if (fs < 0)
+		return -errno;
+
+	copy = rest = strdup(options);
+	while (r == 0 && (option = strsep(&rest, ","))) {
+		char *value = strchr(option, '=');
+
+		if (!*option)
+			continue;
+		if (value)
+			*value++ = '\0';
+		if (syscall(SYS_fsconfig, fs, value ? 1 /* SET_STRING */ : 0 /* SET_FLAG */,
+			    option, value, 0) < 0)
+			r = -errno;
+	}
+	free(copy);
+	if (r == 0 && syscall(SYS_fsconfig, fs, 6 /* CMD_CREATE */, NULL, NULL, 0) < 0)
+		r = -errno;
+	if (r == 0) {
+		mnt = syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */, 0);
+		if (mnt < 0)
+			r = -errno;
+	}
+	if (r == 0 && syscall(SYS_move_mount, mnt, "", AT_FDCWD, path, 4 /* F_EMPTY_PATH */) < 0)
+		r = -errno;
+	read_log(fs, log, log_size);
+	if (mnt >= 0)
+		close(mnt);
+	close(fs);
+	return r;
+}
+
+void unmount(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", test_dir, name);
+	if (umount(path) < 0)
+		die("umount %s", path);
+	rmdir(path);
+}
+
+int open_at(const char *mount, const char *file, int flags)
+{
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s/%s", test_dir, mount, file);
+	if (flags == 0)
+		flags = O_RDWR | O_CREAT;
+	fd = open(path, flags | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die("open %s", path);
+	return fd;
+}
+
+static uint64_t read_attribute(const char *node, const char *attribute)
+{
+	char path[512], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/dmem/%s/%s", node, attribute);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		die("read %s", path);
+	close(fd);
+	return strtoull(text, NULL, 10);
+}
+
+int next_nid(int after)
+{
+	struct dirent *entry;
+	int best = -1;
+	DIR *dir;
+
+	dir = opendir("/sys/class/dmem");
+	if (!dir)
+		die("opendir /sys/class/dmem");
+	while ((entry = readdir(dir))) {
+		int nid;
+
+		if (sscanf(entry->d_name, "node%d", &nid) == 1 && nid > after &&
+		    (best < 0 || nid < best))
+			best = nid;
+	}
+	closedir(dir);
+	return best;
+}
+
+uint64_t dmem_sum(int nid, const char *attribute)
+{
+	uint64_t sum = 0;
+	char node[32];
+
+	for (int n = next_nid(-1); n >= 0; n = next_nid(n)) {
+		if (nid >= 0 && n != nid)
+			continue;
+		snprintf(node, sizeof(node), "node%d", n);
+		sum += read_attribute(node, attribute);
+	}
+	return sum;
+}
+
+bool sums_hold(void)
+{
+	for (int n = next_nid(-1); n >= 0; n = next_nid(n))
+		if (dmem_sum(n, "size_bytes") != dmem_sum(n, "free_bytes") +
+		    dmem_sum(n, "used_bytes") + dmem_sum(n, "poisoned_bytes"))
+			return false;
+	return true;
+}
+
+bool wait_free(uint64_t free)
+{
+	for (unsigned int i = 0; i < 100; i++) {
+		if (dmem_sum(-1, "free_bytes") == free)
+			return true;
+		nanosleep(&(struct timespec) { .tv_nsec = 20000000 }, NULL);
+	}
+	note("free_bytes is %llu, not %llu", (unsigned long long) dmem_sum(-1, "free_bytes"),
+	     (unsigned long long) free);
+	return false;
+}
+
+uint64_t faults(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_SELF, &usage) < 0)
+		die("getrusage");
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+bool all_bytes(const void *memory, size_t size, unsigned char value)
+{
+	const unsigned char *bytes = memory;
+
+	return size == 0 || (bytes[0] == value && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
+bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good;
+
+	if (fd < 0)
+		return false;
+	good = write(fd, text, strlen(text)) == (ssize_t) strlen(text);
+	close(fd);
+	return good;
+}
+
+static sigjmp_buf jump;
+
+static void on_signal(int signal)
+{
+	siglongjmp(jump, signal);
+}
+
+int signal_of(void (*access)(void *), void *argument)
+{
+	struct sigaction action = { .sa_handler = on_signal }, old_bus, old_segv;
+	int signal;
+
+	sigaction(SIGBUS, &action, &old_bus);
+	sigaction(SIGSEGV, &action, &old_segv);
+	signal = sigsetjmp(jump, 1);
+	if (signal == 0)
+		access(argument);
+	sigaction(SIGBUS, &old_bus, NULL);
+	sigaction(SIGSEGV, &old_segv, NULL);
+	return signal;
+}
+
+void read_byte(void *address)
+{
+	(void) *(volatile unsigned char *) address;
+}
+
+void write_byte(void *address)
+{
+	*(volatile unsigned char *) address = 0x5a;
+}
