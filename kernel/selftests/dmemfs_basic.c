@@ -2,7 +2,6 @@
 /*
  * What files on dmemfs can do, with each page size: sizes, mappings, contents, space.
  */
-#define _GNU_SOURCE
 #include "harness.h"
 
 #include <linux/falloc.h>

@@ -8,6 +8,10 @@
 #ifndef SELFTESTS_HARNESS_H
 #define SELFTESTS_HARNESS_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
