@@ -7,11 +7,12 @@
  *
  * Frames, both ways: length of the payload, type, job (three native 32 bit words), payload.
  *
- *     host -> agent   RUN     flags, rows, columns, then NUL-terminated strings: argc, argv..., env...
+ *     to the agent    RUN     flags, rows, columns, number of arguments, then strings that end in
+ *                             NUL: arguments, environment
  *                     STDIN   bytes for the job; an empty frame is end of file
  *                     SIGNAL  one word, sent to the process group of the job
  *                     RESIZE  rows, columns
- *     agent -> host   HELLO   boot id; sent once per start of the agent
+ *     to the host     HELLO   boot id; sent once per start of the agent
  *                     STDOUT  bytes
  *                     STDERR  bytes
  *                     EXIT    wait status; the last frame of a job
@@ -41,8 +42,19 @@
 #define FRAME_MAX (1U << 20)
 #define CHUNK 65536
 
-enum { RUN = 1, STDIN, SIGNAL, RESIZE, HELLO = 16, STDOUT, STDERR, EXIT };
-enum { RUN_PTY = 1 << 0 };
+enum {
+        RUN = 1,
+        STDIN,
+        SIGNAL,
+        RESIZE,
+        HELLO = 16,
+        STDOUT,
+        STDERR,
+        EXIT
+};
+enum {
+        RUN_PTY = 1 << 0
+};
 
 struct frame {
         uint32_t size, type, job;
@@ -72,7 +84,7 @@ static void write_all(int fd, const void *data, size_t size) {
                 ssize_t n = write(fd, p, size);
 
                 if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
-                        (void) poll(&(struct pollfd) { .fd = fd, .events = POLLOUT }, 1, 1000);
+                        (void)poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 1000);
                         continue;
                 }
                 if (n < 0)
@@ -91,7 +103,7 @@ static void read_all(int fd, void *data, size_t size) {
                         continue;
                 }
                 if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
-                        (void) poll(&(struct pollfd) { .fd = fd, .events = POLLIN }, 1, 1000);
+                        (void)poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 1000);
                         continue;
                 }
                 if (n < 0)
@@ -140,7 +152,7 @@ static void close_input(struct job *j) {
         if (j->in < 0)
                 return;
         if (j->in == j->out) /* terminal: the line discipline turns this into end of file */
-                (void) !write(j->in, &eot, 1);
+                (void)!write(j->in, &eot, 1);
         else
                 close_fd(&j->in);
 }
@@ -160,7 +172,7 @@ static void child_exec(char **argv, char **envp) {
         sigprocmask(SIG_SETMASK, &none, NULL);
         signal(SIGPIPE, SIG_DFL);
         if (chdir("/root") < 0)
-                (void) !chdir("/");
+                (void)!chdir("/");
         environ = envp;
         execvpe(argv[0], argv, envp);
         fprintf(stderr, "lab-agent: cannot run %s: %s\n", argv[0], strerror(errno));
@@ -219,7 +231,9 @@ static int start_pipes(struct job *j, char **argv, char **envp) {
 
 /* payload: flags, rows, columns, argc as words; then the strings */
 static void run_job(uint32_t id, char *payload, size_t size) {
-        enum { STRINGS_MAX = 4096 };
+        enum {
+                STRINGS_MAX = 4096
+        };
         static char *strings[STRINGS_MAX + 2];
         char *argv[STRINGS_MAX + 1], **envp;
         uint32_t head[4];
@@ -230,7 +244,8 @@ static void run_job(uint32_t id, char *payload, size_t size) {
         if (size < sizeof(head) || payload[size - 1] != '\0')
                 return refuse_job(id, "lab-agent: malformed request\n");
         memcpy(head, payload, sizeof(head));
-        for (char *p = payload + sizeof(head); p < payload + size && n < STRINGS_MAX; p += strlen(p) + 1)
+        for (char *p = payload + sizeof(head); p < payload + size && n < STRINGS_MAX;
+             p += strlen(p) + 1)
                 strings[n++] = p;
         strings[n] = NULL;
         if (head[3] == 0 || head[3] > n)
@@ -244,7 +259,7 @@ static void run_job(uint32_t id, char *payload, size_t size) {
         j = find_job(0);
         if (!j)
                 return refuse_job(id, "lab-agent: too many jobs\n");
-        *j = (struct job) { .id = id, .in = -1, .out = -1, .err = -1 };
+        *j = (struct job){ .id = id, .in = -1, .out = -1, .err = -1 };
         if (head[0] & RUN_PTY) {
                 struct winsize ws = { .ws_row = head[1], .ws_col = head[2] };
 
@@ -325,7 +340,7 @@ static void handle_frame(const struct frame *f, char *payload) {
                         struct winsize ws;
 
                         memcpy(w, payload, sizeof(w));
-                        ws = (struct winsize) { .ws_row = w[0], .ws_col = w[1] };
+                        ws = (struct winsize){ .ws_row = w[0], .ws_col = w[1] };
                         ioctl(j->out, TIOCSWINSZ, &ws);
                 }
                 break;
@@ -380,7 +395,7 @@ static void finish_job(struct job *j) {
         close_fd(&j->err);
         free(j->pending);
         send_frame(EXIT, j->id, &j->status, sizeof(j->status));
-        *j = (struct job) { .id = 0, .in = -1, .out = -1, .err = -1 };
+        *j = (struct job){ .id = 0, .in = -1, .out = -1, .err = -1 };
 }
 
 static void reap(int sfd) {
@@ -388,7 +403,7 @@ static void reap(int sfd) {
         int status;
         pid_t pid;
 
-        (void) !read(sfd, &si, sizeof(si));
+        (void)!read(sfd, &si, sizeof(si));
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
                 for (size_t i = 0; i < JOBS_MAX; i++)
                         if (jobs[i].id && jobs[i].pid == pid) {
@@ -408,10 +423,10 @@ static void loop(int sfd) {
                         struct job *j = &jobs[i];
                         struct pollfd *q = p + 2 + 3 * i;
 
-                        q[0] = (struct pollfd) { .fd = j->id ? j->out : -1, .events = POLLIN };
-                        q[1] = (struct pollfd) { .fd = j->id ? j->err : -1, .events = POLLIN };
-                        q[2] = (struct pollfd) { .fd = j->id && j->n_pending ? j->in : -1,
-                                                 .events = POLLOUT };
+                        q[0] = (struct pollfd){ .fd = j->id ? j->out : -1, .events = POLLIN };
+                        q[1] = (struct pollfd){ .fd = j->id ? j->err : -1, .events = POLLIN };
+                        q[2] = (struct pollfd){ .fd = j->id && j->n_pending ? j->in : -1,
+                                                .events = POLLOUT };
                 }
                 if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0) {
                         if (errno == EINTR)
@@ -447,7 +462,7 @@ int main(int argc, char **argv) {
         int sfd;
 
         for (int i = 0; i < JOBS_MAX; i++)
-                jobs[i] = (struct job) { .in = -1, .out = -1, .err = -1 };
+                jobs[i] = (struct job){ .in = -1, .out = -1, .err = -1 };
         signal(SIGPIPE, SIG_IGN);
         sigemptyset(&mask);
         sigaddset(&mask, SIGCHLD);

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# make-image.sh BASE.tar KERNEL PROJECT AGENT OUTPUT: the disk of a lab machine, in seconds
+# make-image.sh BASE.tar KERNEL PROJECT GUEST OUTPUT: the disk of a lab machine, in seconds
 #
 # BASE.tar  from make-base.sh
 # KERNEL    folder of tools/build-kernel: version, vmlinuz, config, System.map, lib/, drive
 # PROJECT   what `meson install --destdir` made
-# AGENT     the static lab-agent
+# GUEST     static programs of the lab itself: agent, dmem-touch
 # OUTPUT    folder that gets disk.raw, vmlinuz, drive
 #
 # Neither mounts nor loop devices: the file system is made from a folder. To be run as root, or as
@@ -14,7 +14,7 @@
 
 set -euo pipefail
 
-base=$1 kernel=$2 project=$3 agent=$4 output=$5
+base=$1 kernel=$2 project=$3 guest=$4 output=$5
 size_mib=2048
 # Fixed, so that a boot loader configuration made in one machine holds in the next
 uuid=6d6d6d6d-0000-4000-8000-646d656d6400
@@ -49,7 +49,8 @@ chroot "$root" passwd -q -d root
 chroot "$root" useradd -M -d / -s /bin/sh user
 
 # The agent answers before the system that is under test has come up
-install -D -m 0755 "$agent" "$root/usr/lib/dmemd-lab/agent"
+install -D -m 0755 "$guest/agent" "$root/usr/lib/dmemd-lab/agent"
+install -D -m 0755 "$guest/dmem-touch" "$root/usr/local/bin/dmem-touch"
 cat >"$root/etc/systemd/system/lab-agent.service" <<'EOF'
 [Unit]
 Description=Agent of the lab
@@ -94,6 +95,7 @@ cat >"$root/etc/default/grub.d/10-lab.cfg" <<'EOF'
 # The lab machine has a serial line and no screen; a panic must end it
 GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=ttyS0 panic=-1 no_timer_check"
 GRUB_TERMINAL=serial
+GRUB_SERIAL_COMMAND="serial --unit=0"
 GRUB_TIMEOUT=0
 EOF
 cp -r "$root/usr/lib/grub/i386-pc" "$root/boot/grub/"

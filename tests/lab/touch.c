@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * dmem-touch - uses memory from dmemfs the way a virtual machine monitor does, and reports
+ *
+ *     dmem-touch [--node=N] [--fill=BYTE] [--hold] [--keep] FILE BYTES
+ *
+ * Creates FILE, gives it BYTES, maps it shared, with --node binds the mapping to that node as QEMU
+ * does for host-nodes=, and reads every byte before it writes any. Prints one key=value line each:
+ *
+ *     bytes, node     what was asked for; node is -1 without --node
+ *     address         where it is mapped
+ *     nonzero         bytes that were not zero when they were first seen; must be 0
+ *     faults          page faults that reading all of it took: one per leaf
+ *     leaf_1G, leaf_2M, leaf_4K
+ *                     bytes mapped by leaves of that size according to the kernel's dump of the
+ *                     page tables; -1 without /sys/kernel/debug/page_tables/. Tools that count
+ *                     pages (smaps, RSS, pagemap) are blind to memory without struct page.
+ *     fill_seconds    time for writing all of it, with --fill
+ *
+ * With --hold it then says "holding", keeps the mapping, and for each line on standard input reads
+ * all of it again and prints differing=BYTES; it ends at end of file. FILE is deleted at the end
+ * unless --keep is given. The exit status is 0 if every byte was zero.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MPOL_BIND_MODE 2 /* MPOL_BIND of numaif.h, which a static program can do without */
+
+static uint64_t parse_number(const char *text) {
+        char *end;
+        uint64_t n;
+
+        errno = 0;
+        n = strtoull(text, &end, 0);
+        switch (*end) {
+        case 'T':
+                n <<= 10; /* fall through */
+        case 'G':
+                n <<= 10; /* fall through */
+        case 'M':
+                n <<= 10; /* fall through */
+        case 'K':
+                n <<= 10;
+                end++;
+        }
+        if (errno || end == text || *end) {
+                fprintf(stderr, "dmem-touch: not a number: %s\n", text);
+                exit(2);
+        }
+        return n;
+}
+
+static void fail(const char *what, const char *path) {
+        fprintf(stderr, "dmem-touch: %s: %s: %s\n", path, what, strerror(errno));
+        exit(1);
+}
+
+static uint64_t count_unlike(const uint8_t *p, uint64_t size, uint8_t byte) {
+        const uint64_t *words = (const uint64_t *)p, want = byte * UINT64_C(0x0101010101010101);
+        uint64_t n = 0;
+
+        for (uint64_t i = 0; i < size / 8; i++)
+                if (words[i] != want)
+                        for (int k = 0; k < 8; k++)
+                                n += p[8 * i + k] != byte;
+        for (uint64_t i = size & ~UINT64_C(7); i < size; i++)
+                n += p[i] != byte;
+        return n;
+}
+
+static double now(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static long faults(void) {
+        struct rusage u;
+
+        getrusage(RUSAGE_SELF, &u);
+        return u.ru_minflt + u.ru_majflt;
+}
+
+/* Adds up the leaves in [start, end) by level; lines are "0xSTART-0xEND SIZE FLAGS... LEVEL". */
+static bool count_leaves(uint64_t start, uint64_t end, int64_t ret[3]) {
+        static const char *const level[3] = { "pud", "pmd", "pte" };
+        FILE *f = fopen("/sys/kernel/debug/page_tables/current_kernel", "re");
+        char line[512];
+
+        if (!f)
+                return false;
+        memset(ret, 0, 3 * sizeof(ret[0]));
+        while (fgets(line, sizeof(line), f)) {
+                char *last = strrchr(line, ' ');
+                uint64_t a, b;
+
+                if (!last || sscanf(line, "0x%" SCNx64 "-0x%" SCNx64, &a, &b) != 2)
+                        continue;
+                a = a < start ? start : a;
+                b = b > end ? end : b;
+                /* Lines of absent entries have the level, too, but no flags */
+                if (a >= b || !strstr(line, "USR"))
+                        continue;
+                last[1 + strcspn(last + 1, "\n")] = '\0';
+                for (int i = 0; i < 3; i++)
+                        if (strcmp(last + 1, level[i]) == 0)
+                                ret[i] += b - a;
+        }
+        fclose(f);
+        return true;
+}
+
+static void hold(const uint8_t *p, uint64_t size, uint8_t byte) {
+        char line[64];
+
+        puts("holding");
+        fflush(stdout);
+        while (fgets(line, sizeof(line), stdin)) {
+                printf("differing=%" PRIu64 "\n", count_unlike(p, size, byte));
+                fflush(stdout);
+        }
+}
+
+int main(int argc, char **argv) {
+        static const struct option options[] = {
+                { "node", required_argument, NULL, 'n' },
+                { "fill", required_argument, NULL, 'f' },
+                { "hold", no_argument, NULL, 'h' },
+                { "keep", no_argument, NULL, 'k' },
+                {},
+        };
+        bool want_hold = false, want_keep = false;
+        int node = -1, fill = -1, fd, c;
+        int64_t leaves[3] = { -1, -1, -1 };
+        uint64_t size, nonzero;
+        const char *path;
+        uint8_t *p;
+        long n;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                switch (c) {
+                case 'n':
+                        node = parse_number(optarg);
+                        break;
+                case 'f':
+                        fill = parse_number(optarg) & 0xff;
+                        break;
+                case 'h':
+                        want_hold = true;
+                        break;
+                case 'k':
+                        want_keep = true;
+                        break;
+                default:
+                        return 2;
+                }
+        if (argc - optind != 2 || node > 63) {
+                fprintf(stderr, "usage: dmem-touch [--node=N] [--fill=BYTE] [--hold] [--keep] FILE "
+                                "BYTES\n");
+                return 2;
+        }
+        path = argv[optind];
+        size = parse_number(argv[optind + 1]);
+
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+                fail("open", path);
+        if (ftruncate(fd, size) < 0)
+                fail("ftruncate", path);
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+                fail("mmap", path);
+        if (node >= 0) {
+                unsigned long mask = 1UL << node;
+
+                if (syscall(SYS_mbind, p, size, MPOL_BIND_MODE, &mask, 8 * sizeof(mask) + 1, 0UL))
+                        fail("mbind", path);
+        }
+
+        n = faults();
+        nonzero = count_unlike(p, size, 0);
+        n = faults() - n;
+        (void)count_leaves((uintptr_t)p, (uintptr_t)p + size, leaves);
+
+        printf("bytes=%" PRIu64 "\nnode=%d\naddress=%p\nnonzero=%" PRIu64 "\nfaults=%ld\n", size,
+               node, (void *)p, nonzero, n);
+        printf("leaf_1G=%" PRId64 "\nleaf_2M=%" PRId64 "\nleaf_4K=%" PRId64 "\n", leaves[0],
+               leaves[1], leaves[2]);
+        if (fill >= 0) {
+                double start = now();
+
+                memset(p, fill, size);
+                printf("fill_seconds=%.3f\n", now() - start);
+        }
+        fflush(stdout);
+        if (want_hold)
+                hold(p, size, fill >= 0 ? fill : 0);
+        munmap(p, size);
+        close(fd);
+        if (!want_keep && unlink(path) < 0)
+                fail("unlink", path);
+        return nonzero ? 1 : 0;
+}
