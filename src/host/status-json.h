@@ -8,10 +8,15 @@
  * and what a later dmemd adds to it; it exists so that dmemctl can show what dmemd says.
  */
 
+#include <json.h>
+
 #include "host/status.h"
 
-/* Returns 0 or -ENOMEM. @pretty: indented, for people; otherwise one line. No newline behind. */
-int status_format(const Status *s, bool pretty, char **ret);
+/* A new object, to be freed with json_object_put(); NULL when there is no memory. */
+json_object *status_to_json(const Status *s);
+
+/* The same as text of one line. Returns 0 or -ENOMEM. */
+int status_format(const Status *s, char **ret);
 
 /* Returns 0, -EBADMSG (not such a text, or another version), -ENOMEM; @ret untouched on error. */
 int status_parse(const char *text, Status **ret);

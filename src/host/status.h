@@ -48,9 +48,10 @@ typedef struct Status {
         ConfiguredSource configured_source;
         char **configured; /* own arguments of the next boot; NULL: unknown */
         char **booted;     /* own arguments of this boot; NULL: unknown */
-        uint64_t requested_bytes, total_bytes, free_bytes, used_bytes, poisoned_bytes;
-        uint64_t metadata_saved_bytes; /* struct pages that this boot does without */
-        StatusNode *nodes;             /* sorted by id */
+        /* Sums over the nodes; of those that are known, if one is not known */
+        MaybeBytes requested, granted, used, free, poisoned;
+        MaybeBytes metadata_saved; /* struct pages that this boot does without */
+        StatusNode *nodes;         /* sorted by id */
         size_t n_nodes;
         DmemMounts mounts;
         Findings findings; /* why the state is what it is */
