@@ -89,8 +89,7 @@ static int parse_range(char *text, IdRange *ret) {
 }
 
 int id_set_parse(const char *text, IdSet *ret) {
-        _cleanup_(id_set_done)
-        IdSet set = {};
+        _cleanup_(id_set_done) IdSet set = {};
         _cleanup_free_ char *copy = NULL;
         char *rest;
         int r;
@@ -118,8 +117,7 @@ int id_set_parse(const char *text, IdSet *ret) {
 }
 
 int id_set_parse_mask(const char *text, IdSet *ret) {
-        _cleanup_(id_set_done)
-        IdSet set = {};
+        _cleanup_(id_set_done) IdSet set = {};
         _cleanup_free_ char *copy = NULL;
         unsigned base = 0;
         int r;

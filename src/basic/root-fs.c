@@ -142,10 +142,8 @@ static int strv_append(char ***strings, size_t n, const char *name) {
 }
 
 int root_list(int root_fd, const char *path, const char *prefix, char ***ret) {
-        _cleanup_(strv_freep)
-        char **names = NULL;
-        _cleanup_(closedirp)
-        DIR *dir = NULL;
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_(closedirp) DIR *dir = NULL;
         size_t n = 0;
         int fd, r;
 
