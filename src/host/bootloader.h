@@ -7,7 +7,7 @@
  * Found by looking at what is there, never by the name of the distribution. One so far:
  *
  * grub  etc/default/grub with drop-ins in etc/default/grub.d/, update-grub (or grub2-mkconfig)
- *       and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one drop-in, see grub.h.
+ *       and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one drop-in, see grub.c.
  *
  * Nothing here writes a boot setting: changes are BootFiles, which host/boot-change.h carries out.
  */
@@ -29,7 +29,15 @@ typedef struct BootFile {
         size_t after_size;
 } BootFile;
 
-void boot_file_done(BootFile *file);
+typedef struct BootFiles {
+        BootFile *items;
+        size_t n_items;
+} BootFiles;
+
+void boot_files_done(BootFiles *files);
+
+/* Appends a file that is to become @after (NULL: to be removed) with what it is now. */
+int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *after);
 
 typedef struct BootLoader BootLoader;
 
@@ -45,6 +53,7 @@ DEFINE_CLEANUP(BootLoader *, boot_loader_free);
 char *boot_loader_explain(int root_fd, const Policy *p);
 
 BootLoaderType boot_loader_type(const BootLoader *loader);
+int boot_loader_root(const BootLoader *loader); /* borrowed */
 
 /*
  * Our arguments that the next default boot gets, as a NULL-terminated array. From what the boot
@@ -55,24 +64,39 @@ BootLoaderType boot_loader_type(const BootLoader *loader);
 int boot_loader_configured(BootLoader *loader, char ***ret);
 
 /* The entries of @text, or, if NULL, of what the boot loader reads now. */
-int boot_loader_entries(BootLoader *loader, const char *text, BootEntries *ret);
+int boot_loader_entries(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
 
 /* Places outside of our own files that set one of our arguments. */
 int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret);
 
-/* What the file that holds our arguments is now and has to become. -EINVAL: unsafe argument. */
-int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFile *ret);
+/* What the files that hold our arguments have to become. -EINVAL: an argument needs quoting. */
+int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *ret);
+
+/*
+ * The reverse: our arguments that @files ask for when they are as they have to become, of which
+ * only those that boot_loader_owns() count.
+ */
+int boot_loader_asked(const BootLoader *loader, const BootFiles *files, char ***ret);
+
+/* May a change of ours have touched this path? For files that an interrupted change names. */
+bool boot_loader_owns(const BootLoader *loader, const char *path);
 
 /* The file that the boot loader's own tool generates; NULL if there is none such. */
 const char *boot_loader_generated(const BootLoader *loader);
 
-/* How the administrator would do what boot_loader_generate() does: `update-grub`. */
+/* What the administrator would type for what boot_loader_generate() does: `update-grub`. */
 const char *boot_loader_tool(const BootLoader *loader);
 
 /*
+ * Can that tool be run? Returns 0 if so or if none is needed; -ENOEXEC and one line that says why
+ * not, to be freed; -ENOMEM.
+ */
+int boot_loader_check_tool(BootLoader *loader, char **ret_why);
+
+/*
  * Runs the boot loader's own tool, which reads the sources as they are now and says what the
- * generated file has to be. The tool runs inside the root. What it prints to stderr is returned in
- * @ret_output, in any case in which it ran.
- * Returns 0; -ENOEXEC if it cannot be run; -EIO if it failed; -ENOMEM; or another errno.
+ * generated file has to be. The tool runs inside the root. What it prints is in @ret_output, on
+ * error, too, if it ran; it may be NULL.
+ * Returns 0; -EPROTO if it failed; -ETIMEDOUT; -EINTR if a signal ended it; or another errno.
  */
 int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);

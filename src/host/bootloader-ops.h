@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * BootLoaderOps - what one kind of boot loader implements; see bootloader.h for what each does
+ */
+
+#include "host/bootloader.h"
+
+typedef struct BootLoaderOps {
+        BootLoaderType type;
+
+        /*
+         * Returns 1 and sets the rest of @loader if this host boots by it; 0 and a few words that
+         * say what was looked for and not found; or a negative errno.
+         */
+        int (*probe)(BootLoader *loader, char **ret_why);
+        int (*configured)(BootLoader *loader, char ***ret);
+        int (*entries)(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
+        int (*foreign)(BootLoader *loader, ForeignArguments *ret);
+        int (*prepare)(BootLoader *loader, char *const *arguments, BootFiles *ret);
+        int (*asked)(const BootLoader *loader, const BootFiles *files, char ***ret);
+        bool (*owns)(const BootLoader *loader, const char *path);
+        /* NULL where nothing is generated: */
+        const char *(*tool_name)(const BootLoader *loader);
+        int (*check_tool)(BootLoader *loader, char **ret_why);
+        int (*generate)(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
+} BootLoaderOps;
+
+struct BootLoader {
+        int root_fd; /* borrowed */
+        const BootLoaderOps *ops;
+        const void *variant;   /* of its kind, static */
+        const char *generated; /* static; NULL: nothing is generated */
+};
+
+extern const BootLoaderOps grub_ops;

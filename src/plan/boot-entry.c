@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "plan/boot-entry.h"
+#include "basic/macro.h"
+#include "basic/root-fs.h"
+#include "plan/cmdline.h"
+
+void boot_entries_done(BootEntries *entries) {
+        for (size_t i = 0; i < entries->n_items; i++) {
+                BootEntry *entry = entries->items + i;
+
+                free(entry->title);
+                free(entry->path);
+                free(entry->kernel);
+                strv_free(entry->arguments);
+        }
+        free(entries->items);
+        *entries = (BootEntries){ 0 };
+}
+
+const BootEntry *boot_entries_find_default(const BootEntries *entries) {
+        for (size_t i = 0; i < entries->n_items; i++)
+                if (entries->items[i].is_default)
+                        return entries->items + i;
+        for (size_t i = 0; i < entries->n_items; i++)
+                if (entries->items[i].kind == BOOT_ENTRY_NORMAL && entries->items[i].kernel)
+                        return entries->items + i;
+        return NULL;
+}
+
+static bool gets_arguments(const BootEntry *entry) {
+        if (!entry->kernel || entry->kind == BOOT_ENTRY_RECOVERY)
+                return false;
+        return entry->kind == BOOT_ENTRY_NORMAL || entry->is_default;
+}
+
+static int add_difference(const BootEntry *entry, char *const *arguments, Findings *findings) {
+        _cleanup_free_ char *has = NULL, *wanted = NULL;
+
+        has = arguments_join(entry->arguments);
+        wanted = arguments_join(arguments);
+        if (!has || !wanted)
+                return -ENOMEM;
+        return findings_add(
+                findings, "entry-differs", SEVERITY_ERROR, -1,
+                "%s, line %u: entry '%s'%s has %s%s%s of the dmemd arguments, and %s%s%s is "
+                "wanted",
+                entry->path, entry->line, entry->title,
+                entry->is_default ? ", which boots by default," : "", *has ? "`" : "",
+                *has ? has : "none", *has ? "`" : "", *wanted ? "`" : "", *wanted ? wanted : "none",
+                *wanted ? "`" : "");
+}
+
+int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings) {
+        bool as_planned = true, any = false;
+        int r;
+
+        for (size_t i = 0; i < entries->n_items; i++) {
+                const BootEntry *entry = entries->items + i;
+                char *const *wanted = NULL;
+
+                if (!entry->kernel)
+                        continue;
+                if (gets_arguments(entry)) {
+                        wanted = arguments;
+                        any = true;
+                } else if (entry->kind != BOOT_ENTRY_RECOVERY)
+                        continue;
+                if (arguments_equal(entry->arguments, wanted))
+                        continue;
+                as_planned = false;
+                r = findings ? add_difference(entry, wanted, findings) : 0;
+                if (r < 0)
+                        return r;
+        }
+        if (!any && arguments && *arguments) {
+                as_planned = false;
+                r = !findings ? 0
+                              : findings_add(findings, "no-entry", SEVERITY_ERROR, -1,
+                                             "The boot loader has no entry for a kernel of this "
+                                             "system; install a kernel, then apply again");
+                if (r < 0)
+                        return r;
+        }
+        return as_planned;
+}
+
+static bool needs_dmem(char *const *arguments) {
+        for (char *const *a = arguments; a && *a; a++)
+                if (startswith(*a, "dmem="))
+                        return true;
+        return false;
+}
+
+int boot_entries_check_kernels(const BootEntries *entries, char *const *arguments,
+                               Findings *findings) {
+        size_t n_without = 0, n_normal = 0;
+        const BootEntry *last = NULL;
+        int r;
+
+        if (!needs_dmem(arguments))
+                return 0;
+        for (size_t i = 0; i < entries->n_items; i++)
+                if (gets_arguments(entries->items + i)) {
+                        n_normal++;
+                        if (entries->items[i].support == DMEM_SUPPORT_NO)
+                                n_without++;
+                }
+        if (n_without > 0 && n_without == n_normal)
+                return findings_add(findings, "kernel-without-dmem", SEVERITY_ERROR, -1,
+                                    "None of the kernels that this host may boot knows dmem= "
+                                    "(CONFIG_DMEM is not set); install a kernel with dmem support, "
+                                    "or choose Backend=hugetlb in dmemd.conf");
+
+        for (size_t i = 0; i < entries->n_items; i++) {
+                const BootEntry *entry = entries->items + i;
+
+                if (!gets_arguments(entry) || entry->support != DMEM_SUPPORT_NO)
+                        continue;
+                /* Two entries in a row for one kernel: the simple one and that of the submenu */
+                if (last && streq(last->kernel, entry->kernel))
+                        continue;
+                last = entry;
+                r = findings_add(findings, "kernel-without-dmem", SEVERITY_WARNING, -1,
+                                 "%s, line %u: the kernel of entry '%s'%s does not know dmem= "
+                                 "(CONFIG_DMEM is not set): booted by it, the host has no "
+                                 "reservation",
+                                 entry->path, entry->line, entry->title,
+                                 entry->is_default ? ", which boots by default," : "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+void foreign_arguments_done(ForeignArguments *foreign) {
+        for (size_t i = 0; i < foreign->n_items; i++) {
+                free(foreign->items[i].path);
+                free(foreign->items[i].word);
+        }
+        free(foreign->items);
+        *foreign = (ForeignArguments){ 0 };
+}
+
+int foreign_arguments_add(ForeignArguments *foreign, const char *path, unsigned line,
+                          const char *word, size_t length) {
+        _cleanup_free_ char *own_path = NULL, *own_word = NULL;
+        ForeignArgument *grown;
+
+        own_path = strdup(path);
+        own_word = strndup(word, length);
+        if (!own_path || !own_word)
+                return -ENOMEM;
+        grown = reallocarray(foreign->items, foreign->n_items + 1, sizeof(ForeignArgument));
+        if (!grown)
+                return -ENOMEM;
+        foreign->items = grown;
+        grown[foreign->n_items++] = (ForeignArgument){
+                .path = TAKE_PTR(own_path),
+                .line = line,
+                .word = TAKE_PTR(own_word),
+        };
+        return 0;
+}
+
+int foreign_arguments_check(const ForeignArguments *foreign, Findings *findings) {
+        for (size_t i = 0; i < foreign->n_items; i++) {
+                const ForeignArgument *f = foreign->items + i;
+                int r;
+
+                r = findings_add(findings, "foreign-argument", SEVERITY_ERROR, -1,
+                                 "%s, line %u: %s is set here by somebody else; remove it there, "
+                                 "what dmemd.conf asks for is added by dmemctl apply",
+                                 f->path, f->line, f->word);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
