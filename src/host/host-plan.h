@@ -44,5 +44,12 @@ typedef struct HostPlan {
  */
 int host_plan_load(int root_fd, const char *config_file, unsigned plan_flags, ConfigErrors *errors,
                    HostPlan **ret);
+
+/*
+ * The same with a configuration that is loaded already. @policy stays the caller's; ret->policy is
+ * NULL.
+ */
+int host_plan_make(int root_fd, const Policy *policy, unsigned plan_flags, HostPlan **ret);
+
 HostPlan *host_plan_free(HostPlan *hp); /* accepts NULL, returns NULL */
 DEFINE_CLEANUP(HostPlan *, host_plan_free);

@@ -82,8 +82,7 @@ static int push_huge(const Plan *plan, const char *size_word, node_value_t value
 }
 
 int plan_build_arguments(const Plan *plan, bool optimize_vmemmap, char ***ret) {
-        _cleanup_(strv_freep)
-        char **words = NULL;
+        _cleanup_(strv_freep) char **words = NULL;
         _cleanup_free_ char *dmem = NULL;
         size_t n_words = 0;
         bool huge = false;

@@ -561,8 +561,7 @@ int plan_make(const Topology *t, const Policy *p, unsigned flags, Plan **ret) {
                 find_missing_nodes, plan_nodes,     find_floors,
                 plan_arguments,     plan_savings,   find_alternative,
         };
-        _cleanup_(plan_freep)
-        Plan *plan = NULL;
+        _cleanup_(plan_freep) Plan *plan = NULL;
         int r;
 
         plan = new0(Plan, 1);

@@ -21,8 +21,7 @@ static void origin_done(Origin *origin) {
 }
 
 Policy *policy_new(void) {
-        _cleanup_(policy_freep)
-        Policy *p = NULL;
+        _cleanup_(policy_freep) Policy *p = NULL;
 
         p = new0(Policy, 1);
         if (!p)
