@@ -39,8 +39,7 @@ static int skip_bad_line(struct libmnt_table *table, const char *name, int line)
 
 /* -ENOENT: there is no mountinfo below this root. */
 static int load_table(int root_fd, struct libmnt_table **ret) {
-        _cleanup_(mnt_unref_tablep)
-        struct libmnt_table *table = NULL;
+        _cleanup_(mnt_unref_tablep) struct libmnt_table *table = NULL;
         _cleanup_fclose_ FILE *f = NULL;
         _cleanup_free_ char *text = NULL;
         size_t size;
@@ -122,12 +121,9 @@ static int mounts_add(DmemMounts *mounts, struct libmnt_fs *fs) {
 }
 
 int host_load_mounts(int root_fd, DmemMounts *ret) {
-        _cleanup_(mnt_unref_tablep)
-        struct libmnt_table *table = NULL;
-        _cleanup_(mnt_free_iterp)
-        struct libmnt_iter *iter = NULL;
-        _cleanup_(dmem_mounts_done)
-        DmemMounts mounts = {};
+        _cleanup_(mnt_unref_tablep) struct libmnt_table *table = NULL;
+        _cleanup_(mnt_free_iterp) struct libmnt_iter *iter = NULL;
+        _cleanup_(dmem_mounts_done) DmemMounts mounts = {};
         struct libmnt_fs *fs;
         int r;
 
@@ -197,8 +193,7 @@ static int make_mount_point(const char *path, char **ret_why) {
 
 /* Returns 1 if what we want is mounted at @where already, 0 if nothing is. */
 static int check_mounted(const MountWish *wish, const char *where, char **ret_why) {
-        _cleanup_(mnt_unref_tablep)
-        struct libmnt_table *table = NULL;
+        _cleanup_(mnt_unref_tablep) struct libmnt_table *table = NULL;
         _cleanup_close_ int root_fd = -EBADF;
         char want[FORMAT_SIZE_MAX], have[FORMAT_SIZE_MAX];
         struct libmnt_fs *fs;
@@ -269,8 +264,7 @@ static int format_options(const MountWish *wish, char **ret) {
 }
 
 static int mount_now(const MountWish *wish, const char *where, char **ret_why) {
-        _cleanup_(mnt_free_contextp)
-        struct libmnt_context *context = NULL;
+        _cleanup_(mnt_free_contextp) struct libmnt_context *context = NULL;
         _cleanup_free_ char *options = NULL;
         char why[512] = "";
         int r, error;

@@ -51,8 +51,7 @@ static int add_address(json_object *object, const char *key, uint64_t address) {
 }
 
 static json_object *region_to_json(const DmemRange *region) {
-        _cleanup_(json_object_putp)
-        json_object *object = json_object_new_object();
+        _cleanup_(json_object_putp) json_object *object = json_object_new_object();
 
         if (!object || add_address(object, "start", region->start) < 0 ||
             add_address(object, "end", region->end) < 0)
@@ -61,8 +60,7 @@ static json_object *region_to_json(const DmemRange *region) {
 }
 
 static json_object *regions_to_json(const StatusNode *node) {
-        _cleanup_(json_object_putp)
-        json_object *array = json_object_new_array();
+        _cleanup_(json_object_putp) json_object *array = json_object_new_array();
 
         for (size_t i = 0; array && i < node->n_regions; i++)
                 if (json_append(array, region_to_json(&node->regions[i])) < 0)
@@ -71,8 +69,7 @@ static json_object *regions_to_json(const StatusNode *node) {
 }
 
 static json_object *node_to_json(const StatusNode *node) {
-        _cleanup_(json_object_putp)
-        json_object *object = json_object_new_object();
+        _cleanup_(json_object_putp) json_object *object = json_object_new_object();
 
         if (!object || json_add(object, "id", json_new_bytes(node->id)) < 0 ||
             add_maybe_text(object, "cpus", node->cpus) < 0 ||
@@ -88,8 +85,7 @@ static json_object *node_to_json(const StatusNode *node) {
 }
 
 static json_object *nodes_to_json(const Status *s) {
-        _cleanup_(json_object_putp)
-        json_object *array = json_object_new_array();
+        _cleanup_(json_object_putp) json_object *array = json_object_new_array();
 
         for (size_t i = 0; array && i < s->n_nodes; i++)
                 if (json_append(array, node_to_json(&s->nodes[i])) < 0)
@@ -99,8 +95,7 @@ static json_object *nodes_to_json(const Status *s) {
 
 static json_object *mount_to_json(const DmemMount *mount) {
         MaybeBytes page_size = { .known = mount->page_size > 0, .bytes = mount->page_size };
-        _cleanup_(json_object_putp)
-        json_object *object = json_object_new_object();
+        _cleanup_(json_object_putp) json_object *object = json_object_new_object();
 
         if (!object || json_add(object, "where", new_text(mount->where)) < 0 ||
             json_add(object, "nodes", new_text(mount->nodes)) < 0 ||
@@ -110,8 +105,7 @@ static json_object *mount_to_json(const DmemMount *mount) {
 }
 
 static json_object *mounts_to_json(const DmemMounts *mounts) {
-        _cleanup_(json_object_putp)
-        json_object *array = json_object_new_array();
+        _cleanup_(json_object_putp) json_object *array = json_object_new_array();
 
         for (size_t i = 0; array && i < mounts->n_items; i++)
                 if (json_append(array, mount_to_json(&mounts->items[i])) < 0)
@@ -120,8 +114,7 @@ static json_object *mounts_to_json(const DmemMounts *mounts) {
 }
 
 json_object *status_to_json(const Status *s) {
-        _cleanup_(json_object_putp)
-        json_object *object = json_object_new_object();
+        _cleanup_(json_object_putp) json_object *object = json_object_new_object();
 
         if (!object || json_add(object, "version", json_object_new_int(STATUS_VERSION)) < 0 ||
             json_add(object, "source", new_text(s->source)) < 0 ||
@@ -148,8 +141,7 @@ json_object *status_to_json(const Status *s) {
 }
 
 int status_format(const Status *s, char **ret) {
-        _cleanup_(json_object_putp)
-        json_object *object = status_to_json(s);
+        _cleanup_(json_object_putp) json_object *object = status_to_json(s);
         const char *text;
         char *copy;
 
@@ -553,10 +545,8 @@ static json_object *parse_text(const char *text) {
 }
 
 int status_parse(const char *text, Status **ret) {
-        _cleanup_(json_object_putp)
-        json_object *object = parse_text(text);
-        _cleanup_(status_freep)
-        Status *s = NULL;
+        _cleanup_(json_object_putp) json_object *object = parse_text(text);
+        _cleanup_(status_freep) Status *s = NULL;
         int r;
 
         if (!json_object_is_type(object, json_type_object))

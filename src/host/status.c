@@ -51,8 +51,7 @@ const char *configured_source_to_string(ConfiguredSource source) {
 }
 
 static int configured_from_boot_loader(int root_fd, const Policy *policy, char ***ret) {
-        _cleanup_(boot_loader_freep)
-        BootLoader *loader = NULL;
+        _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
         int r;
 
         r = boot_loader_find(root_fd, policy, &loader);
@@ -62,8 +61,7 @@ static int configured_from_boot_loader(int root_fd, const Policy *policy, char *
 }
 
 static int configured_from_applied(int root_fd, char ***ret) {
-        _cleanup_(applied_freep)
-        Applied *applied = NULL;
+        _cleanup_(applied_freep) Applied *applied = NULL;
         int r;
 
         r = state_load_applied(root_fd, &applied);
@@ -104,8 +102,7 @@ static uint64_t add_saturated(uint64_t a, uint64_t b) {
 /* What @arguments ask for on a node; ranges are told apart by node only where there is just one. */
 static int requested_of(char *const *arguments, const TopologyNode *node, size_t n_nodes,
                         MaybeBytes *ret) {
-        _cleanup_(dmem_request_done)
-        DmemRequest request = {};
+        _cleanup_(dmem_request_done) DmemRequest request = {};
         DmemAsked asked, ranges;
         int r;
 
@@ -204,8 +201,7 @@ static void fill_sums(const Topology *t, Status *s) {
 }
 
 static int judge(const Topology *t, const InForce *in_force, const Policy *policy, Status *s) {
-        _cleanup_(plan_freep)
-        Plan *plan = NULL;
+        _cleanup_(plan_freep) Plan *plan = NULL;
         bool unmounted;
         int r;
 
@@ -225,10 +221,8 @@ static int judge(const Topology *t, const InForce *in_force, const Policy *polic
 }
 
 static int status_fill(int root_fd, const Policy *policy, const InForce *in_force, Status *s) {
-        _cleanup_(topology_freep)
-        Topology *t = NULL;
-        _cleanup_(policy_freep)
-        Policy *defaults = NULL;
+        _cleanup_(topology_freep) Topology *t = NULL;
+        _cleanup_(policy_freep) Policy *defaults = NULL;
         int r;
 
         r = host_load_topology(root_fd, in_force, &t);
@@ -259,10 +253,8 @@ static int status_fill(int root_fd, const Policy *policy, const InForce *in_forc
 }
 
 int status_load(int root_fd, const Policy *policy, Status **ret) {
-        _cleanup_(in_force_done)
-        InForce in_force = {};
-        _cleanup_(status_freep)
-        Status *s = NULL;
+        _cleanup_(in_force_done) InForce in_force = {};
+        _cleanup_(status_freep) Status *s = NULL;
         int r;
 
         s = new0(Status, 1);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The daemon on the bus: name and interfaces org.dmemd1, see org.dmemd1(5)
+ */
+
+#include "dmemd/manager.h"
+
+#define BUS_NAME "org.dmemd1"
+#define BUS_PATH "/org/dmemd1"
+#define BUS_NODE_PATH BUS_PATH "/node"
+#define BUS_INTERFACE_MANAGER "org.dmemd1.Manager"
+#define BUS_INTERFACE_NODE "org.dmemd1.Node"
+#define BUS_ERROR_NO_CONFIGURATION "org.dmemd1.Error.NoConfiguration"
+
+/* What the bus says for a number that is not known, as systemd does. */
+#define BUS_UNKNOWN UINT64_MAX
+
+/* Connects, adds the objects and takes the name. Logs errors. */
+int bus_start(Manager *m);
+
+/* Adds the objects of the interfaces; used by bus_start(). */
+int bus_add_manager(Manager *m);
+int bus_add_nodes(Manager *m);
+
+/* Says on the bus how @m->status differs from @m->told. */
+void bus_tell(Manager *m);
+void bus_tell_nodes(Manager *m);
+
+static inline uint64_t bus_bytes(MaybeBytes value) {
+        return value.known ? value.bytes : BUS_UNKNOWN;
+}
+
+static inline bool bytes_equal(MaybeBytes a, MaybeBytes b) {
+        return bus_bytes(a) == bus_bytes(b);
+}
