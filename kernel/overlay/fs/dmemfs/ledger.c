@@ -117,13 +117,11 @@ static void unassign(struct dmem_ledger *ledger, struct dmem_account *account, u
 /*
  * Move promises off @node until @nr units of it are not promised. Breadth first from @node: a
  * promise that is assigned to a node can move to every node its account allows. The path ends at
- * a node with units left; what fits is moved along it, backwards. What @stays has on @node itself
- * stays there.
+ * a node with units left; what fits is moved along it, backwards.
  *
  * Returns how many units of @node are not promised now, at most @nr.
  */
-static u64 vacate(struct dmem_ledger *ledger, unsigned int node, u64 nr,
-		  const struct dmem_account *stays)
+static u64 vacate(struct dmem_ledger *ledger, unsigned int node, u64 nr)
 {
 	while (unpromised(ledger, node) < nr) {
 		unsigned int head = 0, tail = 0, n, m;
@@ -139,7 +137,7 @@ static u64 vacate(struct dmem_ledger *ledger, unsigned int node, u64 nr,
 		while (head < tail && end < 0) {
 			n = ledger->queue[head++];
 			list_for_each_entry(account, &ledger->accounts, entry) {
-				if (!account->promised[n] || (n == node && account == stays))
+				if (!account->promised[n])
 					continue;
 				for (m = 0; m < ledger->nr_nodes && end < 0; m++) {
 					if (!account->allowed[m] || ledger->came_from[m] >= 0)
@@ -168,6 +166,44 @@ static u64 vacate(struct dmem_ledger *ledger, unsigned int node, u64 nr,
 	return min(nr, unpromised(ledger, node));
 }
 
+/* Assign @nr units of promises of @account to nodes. Returns how many found a place. */
+static u64 place(struct dmem_ledger *ledger, struct dmem_account *account, u64 nr)
+{
+	u64 left = nr, got;
+	unsigned int n;
+
+	for (n = 0; n < ledger->nr_nodes && left; n++) {
+		if (!account->allowed[n])
+			continue;
+		got = min(left, unpromised(ledger, n));
+		assign(ledger, account, n, got);
+		left -= got;
+	}
+	/* Only now push others aside. */
+	for (n = 0; n < ledger->nr_nodes && left; n++) {
+		if (!account->allowed[n])
+			continue;
+		got = vacate(ledger, n, left);
+		assign(ledger, account, n, got);
+		left -= got;
+	}
+	return nr - left;
+}
+
+/* The opposite, wherever they are */
+static void unplace(struct dmem_ledger *ledger, struct dmem_account *account, u64 nr)
+{
+	unsigned int n;
+
+	for (n = 0; n < ledger->nr_nodes && nr; n++) {
+		u64 part = min(nr, account->promised[n]);
+
+		unassign(ledger, account, n, part);
+		nr -= part;
+	}
+	WARN_ON_ONCE(nr);
+}
+
 /**
  * dmem_ledger_promise() - promise memory
  * @ledger:  the ledger
@@ -179,37 +215,17 @@ static u64 vacate(struct dmem_ledger *ledger, unsigned int node, u64 nr,
  */
 int dmem_ledger_promise(struct dmem_ledger *ledger, struct dmem_account *account, u64 nr)
 {
-	u64 left = nr;
-	unsigned int n;
+	u64 placed;
 
 	if (nr > account->limit || account->charged > account->limit - nr)
 		return -ENOSPC;
 
-	for (n = 0; n < ledger->nr_nodes && left; n++) {
-		u64 got;
-
-		if (!account->allowed[n])
-			continue;
-		got = min(left, unpromised(ledger, n));
-		assign(ledger, account, n, got);
-		left -= got;
-	}
-	/* Only now push others aside: what was assigned above must not move back and forth. */
-	for (n = 0; n < ledger->nr_nodes && left; n++) {
-		u64 got;
-
-		if (!account->allowed[n])
-			continue;
-		got = vacate(ledger, n, left, account);
-		assign(ledger, account, n, got);
-		left -= got;
-	}
-
-	account->charged += nr - left;
-	if (left) {
-		dmem_ledger_release(ledger, account, nr - left);
+	placed = place(ledger, account, nr);
+	if (placed < nr) {
+		unplace(ledger, account, placed);
 		return -ENOSPC;
 	}
+	account->charged += nr;
 	return 0;
 }
 
@@ -221,16 +237,8 @@ int dmem_ledger_promise(struct dmem_ledger *ledger, struct dmem_account *account
  */
 void dmem_ledger_release(struct dmem_ledger *ledger, struct dmem_account *account, u64 nr)
 {
-	unsigned int n;
-
+	unplace(ledger, account, nr);
 	account->charged -= nr;
-	for (n = 0; n < ledger->nr_nodes && nr; n++) {
-		u64 part = min(nr, account->promised[n]);
-
-		unassign(ledger, account, n, part);
-		nr -= part;
-	}
-	WARN_ON_ONCE(nr);
 }
 
 /**
@@ -246,35 +254,39 @@ void dmem_ledger_release(struct dmem_ledger *ledger, struct dmem_account *accoun
 bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 		      unsigned int node, u64 nr)
 {
-	u64 missing;
-	unsigned int m;
+	u64 here = min(nr, account->promised[node]), all = 0;
+	unsigned int n;
 
 	if (!account->allowed[node] || ledger->free[node] < nr)
 		return false;
 
-	missing = nr - min(nr, account->promised[node]);
-	for (m = 0; m < ledger->nr_nodes && missing; m++) {
-		u64 here, got;
-
-		if (m == node)
-			continue;
-		/* Give up a place on @m: someone may move there and leave us one on @node. */
-		here = min(missing, account->promised[m]);
-		if (!here)
-			continue;
-		unassign(ledger, account, m, here);
-		got = vacate(ledger, node, here, account);
-		assign(ledger, account, node, got);
-		/* What could not move: its place on @m is still free, nobody took it. */
-		assign(ledger, account, m, here - got);
-		missing -= got;
+	if (unpromised(ledger, node) >= nr - here) {
+		unassign(ledger, account, node, here);
+		unplace(ledger, account, nr - here);
+		ledger->free[node] -= nr;
+		return true;
 	}
-	if (missing)
-		return false;
 
-	unassign(ledger, account, node, nr);
-	ledger->free[node] -= nr;
-	return true;
+	/*
+	 * Others must move. Where to may depend on where the rest of our promises is: see if there
+	 * is a place for all of it when the node is smaller by @nr.
+	 */
+	for (n = 0; n < ledger->nr_nodes; n++)
+		all += account->promised[n];
+	unplace(ledger, account, all);
+	if (vacate(ledger, node, nr) == nr) {
+		u64 placed;
+
+		ledger->free[node] -= nr;
+		placed = place(ledger, account, all - nr);
+		if (placed == all - nr)
+			return true;
+		unplace(ledger, account, placed);
+		ledger->free[node] += nr;
+	}
+	/* There was a place for all before, so there is one now. */
+	WARN_ON_ONCE(place(ledger, account, all) != all);
+	return false;
 }
 
 /**

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool against a model that has one byte for each unit: owned or free, and what was written.
+ */
+#include <errno.h>
+#include <linux/bug.h>
+#include <linux/slab.h>
+
+#include "../check.h"
+#include "pool.h"
+
+unsigned long sim_warnings, sim_fail_every, sim_allocations;
+
+/* Two regions of a node: not span aligned at either end, and a hole between them. */
+#define START_A	(3 * DMEM_SPAN_UNITS - 64 * DMEM_CHUNK_UNITS)
+#define END_A	(5 * DMEM_SPAN_UNITS + 128 * DMEM_CHUNK_UNITS)
+#define START_B	(6 * DMEM_SPAN_UNITS)
+#define END_B	(8 * DMEM_SPAN_UNITS)
+#define UNITS	(8 * DMEM_SPAN_UNITS)
+
+enum { ABSENT, FREE_CLEAN, FREE_DIRTY, OWNED };
+static u8 state[UNITS];
+
+struct owned {
+	unsigned long pfn, nr;
+};
+
+static struct owned owned[UNITS / 64];
+static unsigned long nr_owned, nr_free, rng = 1;
+
+static unsigned long random_below(unsigned long n)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng % n;
+}
+
+static void build(struct dmem_pool *pool, bool clear)
+{
+	memset(pool, 0, sizeof(*pool));
+	CHECK("build", !dmem_pool_add(pool, START_A, END_A, clear), "region A");
+	CHECK("build", !dmem_pool_add(pool, START_B, END_B, clear), "region B");
+	memset(state, ABSENT, sizeof(state));
+	memset(state + START_A, FREE_DIRTY, END_A - START_A);
+	memset(state + START_B, FREE_DIRTY, END_B - START_B);
+	nr_free = END_A - START_A + END_B - START_B;
+	nr_owned = 0;
+}
+
+/* What the pool hands out must be free, aligned, and clean unless it says otherwise. */
+static void model_alloc(const struct dmem_pool *pool, unsigned int order, unsigned long pfn,
+			unsigned long nr, bool dirty)
+{
+	unsigned long i, bad = 0, unsaid = 0;
+
+	CHECK("alloc", !(pfn & (BIT(order) - 1)), "pfn %lx of order %u", pfn, order);
+	for (i = pfn; i < pfn + nr; i++) {
+		bool told = dirty && (order < DMEM_SPAN_ORDER || dmem_pool_chunk_dirty(pool, i));
+
+		bad += state[i] != FREE_CLEAN && state[i] != FREE_DIRTY;
+		unsaid += state[i] == FREE_DIRTY && !told;
+		state[i] = OWNED;
+	}
+	CHECK("alloc", !bad, "%lu units of %lx were not free", bad, pfn);
+	CHECK("alloc", !unsaid, "%lu units of %lx are dirty, which was not said", unsaid, pfn);
+	nr_free -= nr;
+	owned[nr_owned++] = (struct owned) { pfn, nr };
+}
+
+static void model_free(unsigned long pfn, unsigned long nr)
+{
+	memset(state + pfn, FREE_DIRTY, nr);
+	nr_free += nr;
+}
+
+static void clear_one(struct dmem_pool *pool)
+{
+	unsigned long pfn = 0, nr, bad = 0;
+
+	if (!dmem_pool_clear_begin(pool))
+		return;
+	while (dmem_pool_clear_next(pool, &pfn, &nr)) {
+		unsigned long i;
+
+		for (i = pfn; i < pfn + nr; i++) {
+			bad += state[i] == OWNED || state[i] == ABSENT;
+			state[i] = FREE_CLEAN;
+		}
+		pfn += nr;
+	}
+	CHECK("clear", !bad, "%lu units in use would have been cleared", bad);
+	dmem_pool_clear_end(pool);
+}
+
+static bool step_alloc(struct dmem_pool *pool, unsigned int order, unsigned long want)
+{
+	unsigned long pfn = 7, nr = 7;
+	bool dirty;
+
+	if (dmem_pool_alloc(pool, order, want, &pfn, &nr, &dirty)) {
+		CHECK("alloc", pfn == 7 && nr == 7, "results changed on failure");
+		return false;
+	}
+	CHECK("alloc", nr == (order ? BIT(order) : nr) && (order || nr <= want), "got %lu", nr);
+	model_alloc(pool, order, pfn, nr, dirty);
+	return true;
+}
+
+static void step_free(struct dmem_pool *pool)
+{
+	unsigned long i = random_below(nr_owned);
+	struct owned *o = &owned[i], part = *o;
+
+	/* Chunks in part of what was allocated; units where it was given out in units. */
+	if (o->nr >= DMEM_CHUNK_UNITS && random_below(2)) {
+		part.pfn += random_below(o->nr / DMEM_CHUNK_UNITS) * DMEM_CHUNK_UNITS;
+		part.nr = DMEM_CHUNK_UNITS;
+	} else if (o->nr < DMEM_CHUNK_UNITS && random_below(2)) {
+		part.pfn += random_below(o->nr);
+		part.nr = 1;
+	}
+	dmem_pool_free(pool, part.pfn, part.nr);
+	model_free(part.pfn, part.nr);
+
+	if (part.pfn + part.nr < o->pfn + o->nr)
+		owned[nr_owned++] = (struct owned) { part.pfn + part.nr,
+			o->pfn + o->nr - part.pfn - part.nr };
+	o->nr = part.pfn - o->pfn;
+	if (!o->nr)
+		*o = owned[--nr_owned];
+}
+
+static void free_all(struct dmem_pool *pool)
+{
+	while (nr_owned) {
+		nr_owned--;
+		dmem_pool_free(pool, owned[nr_owned].pfn, owned[nr_owned].nr);
+		model_free(owned[nr_owned].pfn, owned[nr_owned].nr);
+	}
+}
+
+static void test_random(unsigned long seed)
+{
+	struct dmem_pool pool;
+	unsigned int i, spans = 0;
+
+	rng = seed * 0x9e3779b97f4a7c15 + 1;
+	build(&pool, seed & 1);
+	sim_warnings = 0;
+	sim_fail_every = seed % 5 == 4 ? 3 : 0;
+	for (i = 0; i < 3000; i++) {
+		switch (random_below(8)) {
+		case 0:
+			step_alloc(&pool, DMEM_SPAN_ORDER, 1);
+			break;
+		case 1:
+		case 2:
+			step_alloc(&pool, DMEM_CHUNK_ORDER, 1);
+			break;
+		case 3:
+		case 4:
+			step_alloc(&pool, 0, 1 + random_below(600));
+			break;
+		case 5:
+			clear_one(&pool);
+			break;
+		default:
+			if (nr_owned)
+				step_free(&pool);
+		}
+		CHECK("random", pool.nr_free == nr_free, "seed %lu step %u: %lu free, not %lu",
+		      seed, i, pool.nr_free, nr_free);
+	}
+	sim_fail_every = 0;
+
+	/* Every free unit can be had, whatever the fragmentation. */
+	while (step_alloc(&pool, 0, 1000))
+		;
+	CHECK("random", nr_free == 0, "seed %lu: %lu units are lost", seed, nr_free);
+
+	/* And all of it grows together again. */
+	free_all(&pool);
+	while (pool.nr_queued)
+		clear_one(&pool);
+	CHECK("random", !memchr(state, FREE_DIRTY, sizeof(state)), "seed %lu: still dirty", seed);
+	while (step_alloc(&pool, DMEM_SPAN_ORDER, 1))
+		spans++;
+	CHECK("random", spans == 4, "seed %lu: %u whole spans", seed, spans);
+	CHECK("random", !sim_warnings, "seed %lu: %lu warnings", seed, sim_warnings);
+	dmem_pool_destroy(&pool);
+}
+
+static void test_packing(void)
+{
+	struct dmem_pool pool;
+	unsigned int i, spans = 0;
+
+	/* A unit and a chunk at a time, from both sizes, must break as few spans as possible. */
+	build(&pool, false);
+	for (i = 0; i < 64; i++) {
+		step_alloc(&pool, 0, 1);
+		step_alloc(&pool, DMEM_CHUNK_ORDER, 1);
+	}
+	while (step_alloc(&pool, DMEM_SPAN_ORDER, 1))
+		spans++;
+	CHECK("packing", spans == 4, "%u whole spans next to 65 chunks in broken ones", spans);
+	dmem_pool_destroy(&pool);
+}
+
+static void test_clean_first(void)
+{
+	unsigned long pfn, nr, i;
+	struct dmem_pool pool;
+	bool dirty;
+
+	build(&pool, false);
+	CHECK("clean", !pool.nr_queued, "memory that was never used is queued");
+	CHECK("clean", !dmem_pool_alloc(&pool, DMEM_SPAN_ORDER, 1, &pfn, &nr, &dirty) && dirty,
+	      "fresh memory must be dirty");
+	dmem_pool_free(&pool, pfn, nr);
+	CHECK("clean", pool.nr_queued == DMEM_SPAN_CHUNKS, "%lu chunks queued", pool.nr_queued);
+	for (i = 0; pool.nr_queued; i++) {
+		CHECK("clean", dmem_pool_clear_begin(&pool), "something is queued");
+		dmem_pool_clear_end(&pool);
+	}
+	CHECK("clean", i == DMEM_SPAN_CHUNKS, "cleared %lu times", i);
+	CHECK("clean", !dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty) && !dirty,
+	      "a clean chunk comes first");
+	CHECK("clean", !dmem_pool_alloc(&pool, 0, 1, &pfn, &nr, &dirty) && !dirty,
+	      "a clean unit comes first");
+	dmem_pool_destroy(&pool);
+
+	/* With @clear, all of it is queued from the beginning. */
+	build(&pool, true);
+	CHECK("clean", pool.nr_queued == pool.nr_units / DMEM_CHUNK_UNITS, "%lu chunks queued",
+	      pool.nr_queued);
+	dmem_pool_destroy(&pool);
+}
+
+/* What is freed while its chunk is being cleared is dirty afterwards, what was free is clean. */
+static void test_clear_races(void)
+{
+	unsigned long pfn, nr, at, other;
+	struct dmem_pool pool;
+	bool dirty;
+
+	build(&pool, false);
+	dmem_pool_alloc(&pool, 0, 100, &pfn, &nr, &dirty);
+	dmem_pool_free(&pool, pfn, 50);
+	CHECK("races", dmem_pool_clear_begin(&pool), "one chunk is queued");
+	at = 0;
+	CHECK("races", dmem_pool_clear_next(&pool, &at, &nr) && at == pfn && nr == 50,
+	      "first piece %lx, %lu", at, nr);
+	at += nr;
+	CHECK("races", dmem_pool_clear_next(&pool, &at, &nr) && at == pfn + 100 && nr == 412,
+	      "second piece %lx, %lu", at, nr);
+	at += nr;
+	CHECK("races", !dmem_pool_clear_next(&pool, &at, &nr), "no third piece");
+
+	dmem_pool_free(&pool, pfn + 50, 25);
+	dmem_pool_alloc(&pool, 0, 1, &other, &nr, &dirty);
+	CHECK("races", other >= pfn + 50 && other < pfn + 75 && dirty,
+	      "what was freed meanwhile can be had, as dirty");
+	dmem_pool_clear_end(&pool);
+	dmem_pool_alloc(&pool, 0, 1, &at, &nr, &dirty);
+	CHECK("races", dirty && pool.nr_queued == 1, "the chunk is dirty again");
+
+	sim_warnings = 0;
+	dmem_pool_free(&pool, pfn, 1);
+	dmem_pool_free(&pool, pfn, 1);
+	CHECK("races", sim_warnings == 1, "a double free is noticed");
+	dmem_pool_destroy(&pool);
+}
+
+static void test_add(void)
+{
+	struct dmem_pool pool = {};
+
+	CHECK("add", dmem_pool_add(&pool, 512, 512, false) == -EINVAL, "empty");
+	CHECK("add", dmem_pool_add(&pool, 513, 1024, false) == -EINVAL, "not aligned");
+	CHECK("add", dmem_pool_add(&pool, 0, 1024, false) == -EINVAL, "at zero");
+	CHECK("add", !dmem_pool_add(&pool, 1024, 2048, false), "good");
+	CHECK("add", dmem_pool_add(&pool, 1536, 4096, false) == -EINVAL, "overlap");
+	for (sim_fail_every = 1; sim_fail_every <= 3; sim_fail_every++) {
+		sim_allocations = 0;
+		CHECK("add", dmem_pool_add(&pool, 4096, 8192, false) == -ENOMEM, "no memory");
+	}
+	sim_fail_every = 0;
+	CHECK("add", pool.nr_units == 1024 && pool.nr_regions == 1, "unchanged");
+	dmem_pool_destroy(&pool);
+}
+
+/* Metadata of a terabyte, at worst and at best. */
+static void test_cost(void)
+{
+	const size_t span = sizeof(struct dmem_span), used = DMEM_SPAN_UNITS / 8;
+
+	CHECK("cost", (1UL << 30) / (span + used + 8) > 30000, "%zu bytes for each GiB",
+	      span + used);
+	CHECK("cost", span <= 400, "%zu bytes for a span that is not split", span);
+}
+
+int main(void)
+{
+	unsigned long seed;
+
+	test_add();
+	test_cost();
+	test_packing();
+	test_clean_first();
+	test_clear_races();
+	for (seed = 1; seed <= 12; seed++)
+		test_random(seed);
+	return check_result("pool");
+}
