@@ -33,10 +33,19 @@ typedef struct Verb {
 
 /* One per line, in the order of --help; the options that no verb here has do not exist. */
 static const Verb verbs[] = {
+        { "status", verb_status, OPTION_JSON, 0,
+          "Show what is configured, booted and granted on each node" },
         { "plan", verb_plan,
           OPTION_CONFIG | OPTION_DIFF | OPTION_DETAILED_EXITCODE | OPTION_ALLOW_BELOW_FLOOR |
                   OPTION_JSON,
           0, "Show how the memory of this host would be divided" },
+        { "apply", verb_apply,
+          OPTION_CONFIG | OPTION_DIFF | OPTION_ALLOW_BELOW_FLOOR | OPTION_DRY_RUN |
+                  OPTION_UNCHANGED_EXIT_77 | OPTION_JSON,
+          0, "Write the plan to the boot loader, for the next boot" },
+        { "revert", verb_revert,
+          OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0,
+          "Put back the boot settings of before the last apply" },
         { "check-config", verb_check_config, OPTION_CONFIG | OPTION_JSON, 0,
           "Say all that is wrong in the configuration" },
         { "cat-config", verb_cat_config, 0, 0, "Show the configuration files that count" },

@@ -55,9 +55,12 @@ typedef struct Dmemctl {
 } Dmemctl;
 
 /* One per line; the table in dmemctl.c names the same. */
+int verb_apply(Dmemctl *d, int argc, char *argv[]);
 int verb_cat_config(Dmemctl *d, int argc, char *argv[]);
 int verb_check_config(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);
+int verb_revert(Dmemctl *d, int argc, char *argv[]);
+int verb_status(Dmemctl *d, int argc, char *argv[]);
 
 /* `dmemctl: …` on stderr, with a newline. */
 void message(const char *format, ...) _printf_(1, 2);

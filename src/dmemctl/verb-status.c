@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * status: configured, booted and granted side by side. Asks dmemd; without it, or for another root,
+ * looks itself, and says so.
+ */
+
+#include <systemd/sd-bus.h>
+
+#include "basic/root-fs.h"
+#include "basic/size-util.h"
+#include "dmemctl/table.h"
+#include "dmemctl/verbs.h"
+#include "host/host-memory.h"
+#include "host/status-json.h"
+#include "plan/cmdline.h"
+
+/* Somebody types this and waits; a daemon that takes longer is as good as none. */
+#define ANSWER_USEC (UINT64_C(5) * 1000 * 1000)
+
+static void sd_bus_donep(sd_bus **bus) {
+        sd_bus_flush_close_unref(*bus);
+}
+
+static void sd_bus_message_donep(sd_bus_message **m) {
+        sd_bus_message_unref(*m);
+}
+
+/* The daemon does not run, which is no trouble: as opposed to one that runs and does not answer. */
+static bool means_not_running(const sd_bus_error *error, int r) {
+        return sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+               sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER) || r == -ENOENT ||
+               r == -ECONNREFUSED;
+}
+
+static int call_dmemd(sd_bus **ret_bus, sd_bus_message **ret_reply, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_donep) sd_bus_message *call = NULL;
+        int r;
+
+        r = sd_bus_open_system(ret_bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_call(*ret_bus, &call, "org.dmemd1", "/org/dmemd1",
+                                           "org.dmemd1.Manager", "GetStatus");
+        if (r < 0)
+                return r;
+        /* Looking must not start a service. */
+        r = sd_bus_message_set_auto_start(call, false);
+        if (r < 0)
+                return r;
+        return sd_bus_call(*ret_bus, call, ANSWER_USEC, error, ret_reply);
+}
+
+/* -ENOENT if the daemon does not run. Anything else that is wrong is said. */
+static int status_from_dmemd(Status **ret) {
+        _cleanup_(sd_bus_donep) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_donep) sd_bus_message *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *text;
+        int r;
+
+        r = call_dmemd(&bus, &reply, &error);
+        if (r < 0 && means_not_running(&error, r))
+                return -ENOENT;
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "s", &text);
+        if (r >= 0)
+                r = status_parse(text, ret);
+        if (r < 0)
+                message("cannot ask dmemd: %s; reading sysfs instead",
+                        sd_bus_error_is_set(&error) ? error.message : strerror(-r));
+        return r;
+}
+
+static int status_from_files(Dmemctl *d, Status **ret) {
+        _cleanup_(config_errors_done) ConfigErrors errors = {};
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        int r;
+
+        /* What runs can be shown without knowing what is wanted. */
+        r = config_load(d->root_fd, NULL, &errors, &policy);
+        if (r == -ENOMEM)
+                return r;
+        message_config_errors(&errors);
+        return status_load(d->root_fd, policy, ret);
+}
+
+static int load_status(Dmemctl *d, Status **ret) {
+        int r;
+
+        r = host_is_live(d->root_fd);
+        if (r < 0)
+                return r;
+        if (r > 0) {
+                r = status_from_dmemd(ret);
+                if (r >= 0 || r == -ENOMEM)
+                        return r;
+        }
+        return status_from_files(d, ret);
+}
+
+static const char *state_colour(const Dmemctl *d, State state) {
+        switch (state) {
+        case STATE_IN_FORCE:
+                return colour_good(d);
+        case STATE_DRIFT:
+                return colour_error(d);
+        case STATE_PENDING_REBOOT:
+        case STATE_DEGRADED:
+                return colour_warning(d);
+        case STATE_NONE:
+        default:
+                return colour_bold(d);
+        }
+}
+
+static const char *source_text(const Status *s) {
+        if (streq(s->source, "dmemd"))
+                return "from dmemd, over D-Bus";
+        if (streq(s->source, "sysfs"))
+                return "from sysfs, without dmemd";
+        return "from the files below --root=";
+}
+
+static int add_bytes(Table *t, MaybeBytes value) {
+        char text[FORMAT_SIZE_MAX];
+
+        if (!value.known)
+                return table_add(t, "-");
+        return table_add(t, "%s", format_size_rounded(text, value.bytes));
+}
+
+static int add_node(Table *t, const StatusNode *node) {
+        const MaybeBytes values[] = {
+                node->configured, node->booted, node->granted,
+                node->used,       node->free,   node->poisoned,
+        };
+        int r;
+
+        r = table_add(t, "%u", node->id);
+        for (size_t i = 0; i < ELEMENTSOF(values) && r >= 0; i++)
+                r = add_bytes(t, values[i]);
+        if (r >= 0)
+                r = table_add(t, "%s", node->cpus ? (node->cpus[0] ? node->cpus : "none") : "-");
+        return r;
+}
+
+static int print_nodes(const Dmemctl *d, const Status *s) {
+        static const char *const head[] = {
+                "NODE", "CONFIGURED", "BOOTED", "GRANTED", "USED", "FREE", "POISONED", "CPUS",
+        };
+        _cleanup_(table_done) Table t = {
+                .n_columns = ELEMENTSOF(head),
+                .left = 1U << (ELEMENTSOF(head) - 1),
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(head); i++) {
+                r = table_add(&t, "%s", head[i]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < s->n_nodes; i++) {
+                r = add_node(&t, &s->nodes[i]);
+                if (r < 0)
+                        return r;
+        }
+        if (d->legend)
+                table_print(&t, 0, 1, colour_bold(d), colour_off(d));
+        table_print(&t, 1, s->n_nodes, "", "");
+        return 0;
+}
+
+static int print_arguments(const char *title, char *const *arguments, const char *behind) {
+        _cleanup_free_ char *text = NULL;
+
+        if (arguments) {
+                text = arguments_join(arguments);
+                if (!text)
+                        return -ENOMEM;
+        }
+        printf("%-12s%s%s\n", title,
+               !text             ? "unknown"
+               : text[0] == '\0' ? "nothing"
+                                 : text,
+               behind);
+        return 0;
+}
+
+static void print_mounts(const Status *s) {
+        for (size_t i = 0; i < s->mounts.n_items; i++) {
+                const DmemMount *mount = &s->mounts.items[i];
+                char size[FORMAT_SIZE_MAX];
+
+                printf("%-12s%s, page size %s, nodes %s\n", i == 0 ? "Mounted:" : "", mount->where,
+                       mount->page_size > 0 ? format_size(size, mount->page_size) : "unknown",
+                       mount->nodes);
+        }
+}
+
+static int print_status(const Dmemctl *d, const Status *s) {
+        char saved[FORMAT_SIZE_MAX];
+        int r;
+
+        printf("%s%s%s (%s)\n\n", state_colour(d, s->state), state_to_string(s->state),
+               colour_off(d), source_text(s));
+        r = print_nodes(d, s);
+        if (r < 0)
+                return r;
+        printf("\n");
+        r = print_arguments("Configured:", s->configured,
+                            s->configured_source == CONFIGURED_APPLIED
+                                    ? "  (as last applied; the boot loader's files are for root)"
+                                    : "");
+        if (r < 0)
+                return r;
+        r = print_arguments("Booted:", s->booted, "");
+        if (r < 0)
+                return r;
+        print_mounts(s);
+        if (s->metadata_saved.known && s->metadata_saved.bytes > 0)
+                printf("%-12s%s of struct pages\n",
+                       "Saved:", format_size_rounded(saved, s->metadata_saved.bytes));
+        if (s->findings.n_items > 0)
+                printf("\n");
+        print_findings(d, &s->findings);
+        if (d->legend)
+                printf("\n%s\n", s->advice);
+        return 0;
+}
+
+int verb_status(Dmemctl *d, int argc, char *argv[]) {
+        _cleanup_(status_freep) Status *s = NULL;
+        int r;
+
+        r = load_status(d, &s);
+        if (r < 0)
+                return r;
+        if (d->json != JSON_MODE_OFF) {
+                r = print_json(d, status_to_json(s));
+        } else {
+                pager_open(d);
+                r = print_status(d, s);
+        }
+        if (r < 0)
+                return r;
+        return s->state == STATE_NONE || s->state == STATE_IN_FORCE ? EXIT_SUCCESS
+                                                                    : EXIT_NOT_IN_FORCE;
+}
