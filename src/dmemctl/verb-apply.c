@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "basic/root-fs.h"
+#include "dmemctl/change.h"
+#include "host/journal.h"
+#include "host/state-json.h"
+#include "host/state.h"
+#include "plan/cmdline.h"
+
+/* Findings of the plan come first: they say why the figures are what they are. */
+static int take_plan_findings(Change *c, const Plan *plan) {
+        for (size_t i = 0; i < plan->findings.n_items; i++) {
+                const Finding *f = plan->findings.items + i;
+                int r;
+
+                r = findings_add(&c->findings, f->code, f->severity, f->node, "%s", f->message);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int copy_arguments(char *const *arguments, char ***ret) {
+        char **copy;
+
+        copy = new0(char *, strv_length(arguments) + 1);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        for (size_t i = 0; arguments[i]; i++) {
+                copy[i] = strdup(arguments[i]);
+                if (!copy[i])
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static bool same_plan(const Applied *a, const Applied *b) {
+        if (a->backend != b->backend || !arguments_equal(a->arguments, b->arguments) ||
+            a->n_nodes != b->n_nodes)
+                return false;
+        for (size_t i = 0; i < a->n_nodes; i++)
+                if (a->nodes[i].id != b->nodes[i].id ||
+                    a->nodes[i].dmem_bytes != b->nodes[i].dmem_bytes ||
+                    a->nodes[i].huge_2m != b->nodes[i].huge_2m ||
+                    a->nodes[i].huge_1g != b->nodes[i].huge_1g)
+                        return false;
+        return true;
+}
+
+/* applied.json as it has to become. The time in it changes only together with something else. */
+static int prepare_applied(Change *c, const Plan *plan) {
+        _cleanup_(applied_freep) Applied *before = NULL, *after = NULL;
+        _cleanup_free_ char *text = NULL;
+        BootFile *file;
+        int r;
+
+        r = applied_new(c->d->root_fd, plan, &after);
+        if (r < 0)
+                return r;
+        r = boot_files_add(&c->boot.state, c->d->root_fd, STATE_APPLIED, NULL);
+        if (r < 0)
+                return r;
+        file = c->boot.state.items + c->boot.state.n_items - 1;
+        if (file->before)
+                (void)applied_from_text(file->before, file->before_size, &before);
+        if (!file->before && !after->arguments[0] && !c->changed)
+                return 0; /* a host that we never touched stays so */
+        if (before && same_plan(before, after))
+                file->after = strdup(file->before);
+        else if (applied_to_text(after, &file->after) < 0)
+                return -ENOMEM;
+        if (!file->after)
+                return -ENOMEM;
+        file->after_size = strlen(file->after);
+        return 0;
+}
+
+/* previous.json changes only when what revert would put back is something else than what is. */
+static int prepare_previous(Change *c) {
+        BootFile *file;
+        int r;
+
+        if (c->boot.arguments_before &&
+            arguments_equal(c->boot.arguments_before, c->boot.arguments_after))
+                return 0;
+        r = boot_files_add(&c->boot.state, c->d->root_fd, STATE_PREVIOUS, NULL);
+        if (r < 0)
+                return r;
+        file = c->boot.state.items + c->boot.state.n_items - 1;
+        r = boot_change_remember(&c->boot, &file->after);
+        if (r < 0)
+                return r;
+        file->after_size = strlen(file->after);
+        return 0;
+}
+
+static int prepare(Change *c, const Plan *plan) {
+        int r;
+
+        boot_change_done(&c->boot);
+        c->boot.operation = "apply";
+        r = copy_arguments(plan->arguments, &c->boot.arguments_after);
+        if (r < 0)
+                return r;
+        r = boot_loader_prepare(c->loader, plan->arguments, &c->boot.settings);
+        if (r == -EINVAL) {
+                message("the arguments have characters in them that the boot loader would change; "
+                        "nothing was changed");
+                return EXIT_FAILURE;
+        }
+        return r < 0 ? r : change_compare(c);
+}
+
+static int check(Change *c, const Plan *plan) {
+        _cleanup_(foreign_arguments_done) ForeignArguments foreign = { 0 };
+        int r;
+
+        findings_done(&c->findings);
+        r = take_plan_findings(c, plan);
+        if (r >= 0)
+                r = boot_loader_foreign(c->loader, &foreign);
+        if (r >= 0)
+                r = foreign_arguments_check(&foreign, &c->findings);
+        return r;
+}
+
+static void log_applied(const Change *c) {
+        _cleanup_free_ char *arguments = arguments_join(c->boot.arguments_after);
+
+        if (!arguments || !streq(c->d->root, "/"))
+                return;
+        (void)journal_send(LOG_NOTICE, MESSAGE_PLAN_APPLIED, NULL,
+                           *arguments ? "Plan applied, the next boot gets %s"
+                                      : "Plan applied, the next boot reserves nothing%s",
+                           arguments);
+}
+
+/* Only our own notes are to be brought up to date. */
+static int update_notes(Change *c) {
+        for (size_t i = 0; i < c->boot.state.n_items; i++) {
+                const BootFile *f = c->boot.state.items + i;
+                int r;
+
+                if (!f->after || (f->before && streq(f->before, f->after)))
+                        continue;
+                r = root_write_file(c->d->root_fd, f->path, f->after, f->after_size, 0644);
+                if (r < 0) {
+                        message("/%s: %s; the boot settings are as planned", f->path, strerror(-r));
+                        return EXIT_FAILURE;
+                }
+        }
+        return EXIT_SUCCESS;
+}
+
+static int carry_out(Change *c, const Plan *plan) {
+        bool writes = !c->d->dry_run && !c->d->diff;
+        int r;
+
+        /* Nobody changed anything on this host so far. Once we have the lock, look again. */
+        if (writes && c->lock_fd < 0 && (c->changed || plan->arguments[0])) {
+                r = change_begin(c, true);
+                if (r == 0)
+                        r = check(c, plan);
+                if (r == 0)
+                        r = prepare(c, plan);
+                if (r != 0)
+                        return r;
+        }
+        if (!writes)
+                return c->changed ? change_run(c) : EXIT_SUCCESS;
+        r = prepare_applied(c, plan);
+        if (r < 0)
+                return r;
+        if (!c->changed)
+                return update_notes(c);
+        r = prepare_previous(c);
+        if (r < 0)
+                return r;
+        r = change_run(c);
+        if (r == 0)
+                log_applied(c);
+        return r;
+}
+
+static int apply(Change *c, const HostPlan *hp) {
+        int r, status;
+
+        r = change_find_loader(c, hp->policy);
+        if (r != 0)
+                return r;
+        r = change_begin(c, false);
+        if (r != 0)
+                return r;
+        r = check(c, hp->plan);
+        if (r >= 0)
+                r = prepare(c, hp->plan);
+        if (r != 0)
+                return r;
+        c->reboot_required = hp->reboot_required;
+        change_say_findings(c);
+        if (findings_worst(&c->findings) == SEVERITY_ERROR) {
+                message("nothing was changed");
+                status = EXIT_FAILURE;
+        } else
+                status = carry_out(c, hp->plan);
+        if (status < 0)
+                return status;
+        if (status != EXIT_SUCCESS) {
+                /* What failed left no trace */
+                c->changed = c->boot.regenerate = false;
+                boot_files_done(&c->boot.settings);
+                if (c->d->json == JSON_MODE_OFF)
+                        return status;
+        }
+        r = change_print(c);
+        if (r < 0)
+                return r;
+        return status != EXIT_SUCCESS ? status : change_exit_status(c);
+}
+
+int verb_apply(Dmemctl *d, int argc, char *argv[]) {
+        _cleanup_(change_done) Change c = { .d = d, .verb = "apply", .lock_fd = -EBADF };
+        _cleanup_(host_plan_freep) HostPlan *hp = NULL;
+        int r;
+
+        r = change_check_permission(d, c.verb);
+        if (r == 0)
+                r = load_host_plan(d, &hp);
+        return r != 0 ? r : apply(&c, hp);
+}
