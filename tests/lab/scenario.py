@@ -45,6 +45,9 @@ class Scenario:
     def prepare(self) -> None:
         """Runs once the machine is up, before the first test."""
 
+    def skip(self, reason: str) -> None:
+        raise Skip(reason)
+
     # Checks. They say what was looked at, what was seen and what should have been.
 
     def check(self, condition: object, what: str) -> None:

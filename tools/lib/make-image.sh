@@ -6,7 +6,7 @@
 # BASE.tar  from make-base.sh
 # KERNEL    folder of tools/build-kernel: version, vmlinuz, config, System.map, lib/, drive
 # PROJECT   what `meson install --destdir` made
-# GUEST     static programs of the lab itself: agent, dmem-touch
+# GUEST     static programs: agent and dmem-touch of the lab, dmemfs_* of the kernel's selftests
 # OUTPUT    folder that gets disk.raw, vmlinuz, drive
 #
 # Neither mounts nor loop devices: the file system is made from a folder. To be run as root, or as
@@ -51,6 +51,9 @@ chroot "$root" useradd -M -d / -s /bin/sh user
 # The agent answers before the system that is under test has come up
 install -D -m 0755 "$guest/agent" "$root/usr/lib/dmemd-lab/agent"
 install -D -m 0755 "$guest/dmem-touch" "$root/usr/local/bin/dmem-touch"
+for program in "$guest"/dmemfs_*; do
+        [[ ! -e $program ]] || install -D -m 0755 -t "$root/usr/local/lib/dmem-selftests" "$program"
+done
 cat >"$root/etc/systemd/system/lab-agent.service" <<'EOF'
 [Unit]
 Description=Agent of the lab
