@@ -138,7 +138,9 @@ void change_say_findings(const Change *c) {
         for (size_t i = 0; i < c->findings.n_items; i++) {
                 const Finding *f = c->findings.items + i;
 
-                if (f->severity == SEVERITY_ERROR || c->d->json == JSON_MODE_OFF)
+                /* Mere information is for `dmemctl plan` to show */
+                if (f->severity == SEVERITY_ERROR ||
+                    (f->severity == SEVERITY_WARNING && c->d->json == JSON_MODE_OFF))
                         message("%s: %s", severity_to_string(f->severity), f->message);
         }
 }

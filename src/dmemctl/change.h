@@ -39,7 +39,7 @@ int change_begin(Change *c, bool create);
 /* Fills c->boot.regenerate and c->changed from the settings in c->boot and what is there now. */
 int change_compare(Change *c);
 
-/* Says all findings on stderr, unless they are part of the JSON on stdout. */
+/* Says the errors on stderr; the warnings, too, unless they are part of the JSON on stdout. */
 void change_say_findings(const Change *c);
 
 /* Carries out c->boot. */

@@ -43,6 +43,8 @@ static const Verb verbs[] = {
           OPTION_CONFIG | OPTION_DIFF | OPTION_ALLOW_BELOW_FLOOR | OPTION_DRY_RUN |
                   OPTION_UNCHANGED_EXIT_77 | OPTION_JSON,
           0, "Write the plan to the boot loader, for the next boot" },
+        { "verify", verb_verify, OPTION_CONFIG | OPTION_DETAILED_EXITCODE | OPTION_JSON, 0,
+          "Check that the plan is configured, booted and granted" },
         { "revert", verb_revert,
           OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0,
           "Put back the boot settings of before the last apply" },

@@ -61,6 +61,7 @@ int verb_check_config(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);
 int verb_revert(Dmemctl *d, int argc, char *argv[]);
 int verb_status(Dmemctl *d, int argc, char *argv[]);
+int verb_verify(Dmemctl *d, int argc, char *argv[]);
 
 /* `dmemctl: …` on stderr, with a newline. */
 void message(const char *format, ...) _printf_(1, 2);

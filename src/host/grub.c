@@ -196,7 +196,8 @@ static int kernel_support(int root_fd, const char *kernel, DmemSupport *ret) {
                         return 0;
                 }
                 /* An empty or foreign file says nothing */
-                if (file_has_line(root_fd, path, "CONFIG_") > 0) {
+                if (file_has_line(root_fd, path, "CONFIG_") > 0 ||
+                    file_has_line(root_fd, path, "# CONFIG_") > 0) {
                         *ret = DMEM_SUPPORT_NO;
                         return 0;
                 }
