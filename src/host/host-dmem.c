@@ -162,8 +162,7 @@ static int load_class(int root_fd, InForce *in_force) {
 }
 
 int host_load_in_force(int root_fd, InForce *ret) {
-        _cleanup_(in_force_done)
-        InForce in_force = {};
+        _cleanup_(in_force_done) InForce in_force = {};
         _cleanup_free_ char *iomem = NULL;
         int r;
 

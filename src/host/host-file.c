@@ -49,8 +49,7 @@ static int compare_numbers(const void *a, const void *b) {
 
 int host_list_numbers(int root_fd, const char *path, const char *prefix, unsigned **ret,
                       size_t *ret_n) {
-        _cleanup_(strv_freep)
-        char **names = NULL;
+        _cleanup_(strv_freep) char **names = NULL;
         _cleanup_free_ unsigned *numbers = NULL;
         size_t n = 0;
         int r;

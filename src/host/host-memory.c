@@ -109,8 +109,7 @@ static void add_zone(ZoneinfoNode *node, const Zone *zone, const Zone *before) {
 }
 
 int zoneinfo_parse(const char *text, Zoneinfo *ret) {
-        _cleanup_(zones_done)
-        Zones zones = {};
+        _cleanup_(zones_done) Zones zones = {};
         _cleanup_free_ ZoneinfoNode *nodes = NULL;
         _cleanup_free_ char *copy = NULL;
         size_t n_nodes = 0;
@@ -166,7 +165,7 @@ static int load_zoneinfo(int root_fd, Zoneinfo *ret) {
 static int parse_kib(const char *p, uint64_t *ret) {
         _cleanup_free_ char *digits = NULL;
         size_t length;
-        uint64_t kib;
+        uint64_t kib, bytes;
         int r;
 
         p += strspn(p, " \t");
@@ -182,7 +181,11 @@ static int parse_kib(const char *p, uint64_t *ret) {
         r = parse_u64(digits, &kib);
         if (r < 0)
                 return r == -ERANGE ? -ERANGE : -EBADMSG;
-        return __builtin_mul_overflow(kib, KiB, ret) ? -ERANGE : 0;
+        if (__builtin_mul_overflow(kib, KiB, &bytes))
+                return -ERANGE;
+
+        *ret = bytes;
+        return 0;
 }
 
 int meminfo_parse(const char *text, const char *prefix, const char *key, uint64_t *ret) {
@@ -301,8 +304,7 @@ static int load_cpu_file(int root_fd, unsigned id, const char *name,
 }
 
 static int load_cpus(int root_fd, TopologyNode *node) {
-        _cleanup_(id_set_done)
-        IdSet cpus = {};
+        _cleanup_(id_set_done) IdSet cpus = {};
         int r;
 
         r = load_cpu_file(root_fd, node->id, "cpulist", id_set_parse, &cpus);
@@ -513,10 +515,8 @@ static int load_node(int root_fd, const InForce *in_force, const Zoneinfo *zonei
 }
 
 int host_load_topology(int root_fd, const InForce *in_force, Topology **ret) {
-        _cleanup_(topology_freep)
-        Topology *t = NULL;
-        _cleanup_(zoneinfo_done)
-        Zoneinfo zoneinfo = {};
+        _cleanup_(topology_freep) Topology *t = NULL;
+        _cleanup_(zoneinfo_done) Zoneinfo zoneinfo = {};
         int r;
 
         t = new0(Topology, 1);

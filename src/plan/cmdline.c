@@ -129,8 +129,7 @@ static int append(char ***words, size_t *n, char *word) {
 }
 
 int cmdline_extract(const char *cmdline, char ***ret) {
-        _cleanup_(strv_freep)
-        char **own = NULL;
+        _cleanup_(strv_freep) char **own = NULL;
         size_t n = 0;
         Word word;
         int r;
@@ -170,9 +169,25 @@ static int reads_as(const char *raw, const char *text) {
         return streq(unquoted, text);
 }
 
+static int print_argument(FILE *f, const char *text);
+
+static int print_without_quotes(FILE *f, const char *text) {
+        _cleanup_free_ char *bare = strdup(text);
+        char *to = bare;
+
+        if (!bare)
+                return -ENOMEM;
+        for (; *text != '\0'; text++)
+                if (*text != '"')
+                        *to++ = *text;
+        *to = '\0';
+        return print_argument(f, bare);
+}
+
 /*
  * Writes one argument so that the kernel reads it back: bare if possible, else with its value or
- * all of it in quotes; a lone quote at the start is for texts with an odd number of quotes.
+ * all of it in quotes; a lone quote at the start is for texts with an odd number of quotes. Some
+ * texts with quotes only the end of a line can hold, where no quote has to end: those lose them.
  */
 static int print_argument(FILE *f, const char *text) {
         int n_key = (int)strcspn(text, "=");
@@ -196,8 +211,7 @@ static int print_argument(FILE *f, const char *text) {
                         return 0;
                 }
         }
-        fprintf(f, "%s", text); /* no kernel could have read this from a command line */
-        return 0;
+        return print_without_quotes(f, text);
 }
 
 char *arguments_join(char *const *arguments) {

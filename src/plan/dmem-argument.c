@@ -202,8 +202,7 @@ static int read_items(DmemRequest *request, const char *value, unsigned argument
 }
 
 int dmem_request_parse(char *const *arguments, DmemRequest *ret) {
-        _cleanup_(dmem_request_done)
-        DmemRequest request = {};
+        _cleanup_(dmem_request_done) DmemRequest request = {};
         unsigned n_arguments = 0;
         int r;
 
