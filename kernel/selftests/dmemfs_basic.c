@@ -46,7 +46,7 @@ static void touch(unsigned char *memory, size_t size, size_t step)
 /* Leaves show in the number of faults: nothing else about such mappings is visible. */
 static void test_leaves(size_t size)
 {
-	uint64_t before, count, expected = size / page_size;
+	uint64_t before, expected = size / page_size;
 	int fd = open_at("m", "leaves", 0);
 	unsigned char *memory;
 
@@ -57,10 +57,7 @@ static void test_leaves(size_t size)
 	      "%s: mapping is aligned", page_name);
 	before = faults();
 	touch(memory, size, PAGE);
-	count = faults() - before;
-	note("%s: %zu MiB touched with %llu faults", page_name, (size_t) (size / MiB),
-	     (unsigned long long) count);
-	check(count == expected, "%s: one fault for each page", page_name);
+	check(faults_are(before, expected), "%s: one fault for each page", page_name);
 
 	/* Page tables are built again, memory is not given out again. */
 	munmap(memory, size);
@@ -69,12 +66,10 @@ static void test_leaves(size_t size)
 	for (size_t i = 0; i < size; i += PAGE)
 		if (memory[i] != 0x77)
 			die("data is lost");
-	check(faults() - before == expected, "%s: one fault for each page that has data",
+	check(faults_are(before, expected), "%s: one fault for each page that has data",
 	      page_name);
 	munmap(memory, size);
 	close(fd);
-	if (unlink("leaves") == 0)
-		die("unexpected file");
 }
 
 static void remove_file(const char *name)
@@ -465,7 +460,7 @@ static void test_thp_switch(void)
 		memory = map(fd, 16 * MiB, 0);
 		before = faults();
 		touch(memory, 16 * MiB, PAGE);
-		check(faults() - before == 8, "2M leaves with transparent_hugepage/enabled = %s",
+		check(faults_are(before, 8), "2M leaves with transparent_hugepage/enabled = %s",
 		      values[i]);
 		munmap(memory, 16 * MiB);
 		close(fd);

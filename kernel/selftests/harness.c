@@ -271,6 +271,17 @@ uint64_t faults(void)
 	return usage.ru_minflt + usage.ru_majflt;
 }
 
+bool faults_are(uint64_t before, uint64_t expected)
+{
+	uint64_t count = faults() - before;
+
+	if (count >= expected && count < expected + 20)
+		return true;
+	note("%llu faults instead of %llu", (unsigned long long) count,
+	     (unsigned long long) expected);
+	return false;
+}
+
 bool all_bytes(const void *memory, size_t size, unsigned char value)
 {
 	const unsigned char *bytes = memory;

@@ -65,6 +65,11 @@ bool sums_hold(void);
 bool wait_free(uint64_t free);
 
 uint64_t faults(void);
+/*
+ * Since @before there were @expected faults, or a few more: the kernel makes some of its own, for
+ * instance to learn which node a task uses.
+ */
+bool faults_are(uint64_t before, uint64_t expected);
 bool all_bytes(const void *memory, size_t size, unsigned char value);
 bool write_text(const char *path, const char *text);
 

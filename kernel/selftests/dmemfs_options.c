@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mount options: what is accepted, what is refused and in which words, what a remount may change.
+ */
+#include "harness.h"
+
+#include <dirent.h>
+
+static void refused(const char *options, const char *needle)
+{
+	char log[512] = "";
+	int r = mount_at("m", options, log, sizeof(log));
+
+	if (log[0] && log[strlen(log) - 1] == '\n')
+		log[strlen(log) - 1] = '\0';
+	check(r == -EINVAL && strstr(log, needle), "'%s' is refused: %s", options, log);
+	if (r == 0)
+		unmount("m");
+}
+
+static const char *mount_line(const char *needle)
+{
+	static char line[1024];
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+	bool found = false;
+
+	while (mounts && !found && fgets(line, sizeof(line), mounts))
+		found = strstr(line, needle);
+	if (mounts)
+		fclose(mounts);
+	return found ? line : "";
+}
+
+static void accepted(const char *options, const char *needle)
+{
+	char log[512] = "";
+	int r = mount_at("m", options, log, sizeof(log));
+	const char *line;
+
+	if (r < 0) {
+		errno = -r;
+		check(false, "'%s' is accepted: %s", options, log);
+		return;
+	}
+	line = mount_line(test_dir);
+	check(strstr(line, needle), "'%s' is accepted and shows as %s", options, needle);
+	unmount("m");
+}
+
+static void test_refused(void)
+{
+	refused("banana", "banana");
+	refused("banana=1", "pagesize=, node=, size=, mode=, uid= and gid=");
+	refused("pagesize=3M", "4K, 2M and 1G");
+	refused("pagesize=", "pagesize");
+	refused("pagesize", "pagesize");
+	refused("pagesize=2Mx", "4K, 2M and 1G");
+	refused("size=0", "size=0");
+	refused("size=12X", "size=12X");
+	refused("size=-1", "size=-1");
+	refused("size=99999999999999999999", "size=");
+	refused("size=99999999999T", "size=");
+	refused("mode=999", "octal");
+	refused("mode=17777", "octal");
+	refused("uid=root", "uid=root");
+	refused("gid=-1", "gid=-1");
+	refused("uid=4294967295", "uid=");
+	refused("node=x", "node=x");
+	refused("node=4095", "node=4095");
+	refused("node=63", "node=63");
+	refused("node=", "node");
+}
+
+static void test_accepted(void)
+{
+	char options[64], needle[64];
+	int nid = next_nid(-1), second = next_nid(nid);
+
+	accepted("", "pagesize=2M");
+	accepted("pagesize=4K", "pagesize=4K");
+	accepted("pagesize=2M", "pagesize=2M");
+	accepted("pagesize=2097152", "pagesize=2M");
+	accepted("pagesize=2m,size=1G", "size=1073741824");
+	accepted("mode=0770", "mode=770");
+	accepted("uid=5,gid=6", "uid=5,gid=6");
+	snprintf(options, sizeof(options), "node=%d", nid);
+	accepted(options, options);
+	if (second < 0) {
+		skip("one node only", "a list of nodes");
+		return;
+	}
+	snprintf(options, sizeof(options), "node=%d,%d", nid, second);
+	snprintf(needle, sizeof(needle), second == nid + 1 ? "node=%d-%d" : "node=%d,%d", nid, second);
+	accepted(options, needle);
+}
+
+static void test_root_directory(void)
+{
+	char path[128];
+	struct stat st;
+
+	if (mount_at("m", "mode=2751,uid=11,gid=12", NULL, 0) < 0)
+		die("mount");
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	check(stat(path, &st) == 0 && st.st_mode == (S_IFDIR | 02751) && st.st_uid == 11 &&
+	      st.st_gid == 12, "mode=, uid= and gid= are those of the root directory");
+
+	snprintf(path, sizeof(path), "%s/m/dir", test_dir);
+	check(mkdir(path, 0755) == 0 && stat(path, &st) == 0 && st.st_gid == 12 &&
+	      (st.st_mode & S_ISGID), "set-group-id is inherited");
+	check(rmdir(path) == 0, "rmdir");
+	snprintf(path, sizeof(path), "%s/m/link", test_dir);
+	check(symlink("x", path) < 0 && errno == EPERM, "no symbolic links");
+	check(mkfifo(path, 0600) < 0 && errno == EPERM, "no fifos");
+	check(mknod(path, S_IFCHR | 0600, 0x103) < 0 && errno == EPERM, "no devices");
+	unmount("m");
+}
+
+static void test_quota(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	struct statfs fs;
+	char path[128];
+	int fd;
+
+	if (mount_at("m", "size=8M", NULL, 0) < 0)
+		die("mount");
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	check(statfs(path, &fs) == 0 && fs.f_blocks * fs.f_bsize == 8 * MiB,
+	      "size= is the size of the file system");
+	fd = open_at("m", "f", 0);
+	check(ftruncate(fd, 6 * MiB) == 0 && statfs(path, &fs) == 0 &&
+	      fs.f_bfree * fs.f_bsize == 2 * MiB, "a promise counts");
+	check(ftruncate(fd, 10 * MiB) < 0 && errno == ENOSPC, "more than size= is ENOSPC");
+	check(fallocate(fd, 0, 0, 6 * MiB) == 0 && statfs(path, &fs) == 0 &&
+	      fs.f_bfree * fs.f_bsize == 2 * MiB, "promised memory is not counted twice");
+
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "size=4M") < 0 && errno == EINVAL,
+	      "a remount cannot go below what is used");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "size=32M") == 0 &&
+	      ftruncate(fd, 10 * MiB) == 0, "a remount can make it larger");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "pagesize=4K") < 0 && errno == EINVAL,
+	      "a remount cannot change the page size");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "mode=0700") < 0 && errno == EINVAL,
+	      "nor the mode");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "pagesize=2M,mode=0755,size=32M") == 0,
+	      "but may repeat them");
+	check(mount("none", path, "dmemfs", MS_REMOUNT | MS_RDONLY, NULL) < 0 && errno == EBUSY,
+	      "read-only with a file open for writing is EBUSY");
+	check(umount(path) < 0 && errno == EBUSY, "umount with an open file is EBUSY");
+	close(fd);
+	check(mount("none", path, "dmemfs", MS_REMOUNT | MS_RDONLY, NULL) == 0 &&
+	      open(strcat(path, "/f"), O_RDWR) < 0 && errno == EROFS, "read-only");
+	unmount("m");
+	check(wait_free(free), "umount frees what files had");
+}
+
+static void test_several(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	int small, large;
+
+	if (mount_at("a", "pagesize=4K", NULL, 0) < 0 || mount_at("b", "pagesize=2M", NULL, 0) < 0)
+		die("mount");
+	small = open_at("a", "f", 0);
+	large = open_at("b", "f", 0);
+	check(fallocate(small, 0, 0, free / 2 / (2 * MiB) * 2 * MiB) == 0 &&
+	      fallocate(large, 0, 0, free / 4 / (2 * MiB) * 2 * MiB) == 0,
+	      "mounts with different page sizes share the pool");
+	check(fallocate(large, 0, 0, free / 2 + 8 * MiB) < 0 && errno == ENOSPC, "and its limits");
+	close(small);
+	close(large);
+	unmount("a");
+	unmount("b");
+	check(wait_free(free) && sums_hold(), "all memory is free in the end");
+}
+
+int main(void)
+{
+	start("mount options of dmemfs");
+	test_refused();
+	test_accepted();
+	test_root_directory();
+	test_quota();
+	test_several();
+	return finish();
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages of 1G: where the kernel is least prepared for mappings without struct page.
+ *
+ * Splitting a VMA inside of such a leaf makes an unprepared kernel take the memory itself for a
+ * page table, moving one makes it forget the TLB. Each of these tests ends the machine, or finds
+ * old data, if the file system lets the kernel do that.
+ */
+#include "harness.h"
+
+#define SIZE (2 * GiB)
+
+static unsigned char *map_spans(int fd, size_t size)
+{
+	unsigned char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	return memory;
+}
+
+/* A byte per MiB, so that a lost or exchanged page shows. */
+static void mark(unsigned char *memory, size_t size)
+{
+	for (size_t i = 0; i < size; i += MiB)
+		memory[i] = 1 + i / MiB % 251;
+}
+
+static bool marked(const unsigned char *memory, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i += MiB)
+		if (memory[i] != 1 + i / MiB % 251)
+			return false;
+	return true;
+}
+
+static void test_mprotect(int fd)
+{
+	unsigned char *memory = map_spans(fd, SIZE);
+
+	mark(memory, SIZE);
+	check(mprotect(memory + 100 * MiB, PAGE, PROT_READ) == 0, "mprotect() inside of a 1G leaf");
+	check(signal_of(write_byte, memory + 100 * MiB + 7) == SIGSEGV, "protects");
+	check(signal_of(write_byte, memory + 100 * MiB + PAGE + 7) == 0, "only that page");
+	check(marked(memory, 0, SIZE), "and all data is there");
+	check(mprotect(memory, SIZE, PROT_NONE) == 0 &&
+	      signal_of(read_byte, memory + GiB) == SIGSEGV &&
+	      mprotect(memory, SIZE, PROT_READ | PROT_WRITE) == 0 && marked(memory, 0, SIZE),
+	      "mprotect() of all of it, and back");
+	munmap(memory, SIZE);
+}
+
+static void test_munmap(int fd)
+{
+	unsigned char *memory = map_spans(fd, SIZE);
+
+	mark(memory, SIZE);
+	check(munmap(memory + 3 * MiB + PAGE, MiB) == 0, "munmap() inside of a 1G leaf");
+	check(signal_of(read_byte, memory + 3 * MiB + PAGE) == SIGSEGV &&
+	      marked(memory, 0, 4 * MiB - MiB + 1) && marked(memory, 5 * MiB, SIZE),
+	      "removes only that");
+	check(mmap(memory + GiB + PAGE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	      memory + GiB + PAGE && memory[GiB + PAGE] == 1, "MAP_FIXED over a part of one");
+	check(marked(memory, 5 * MiB, SIZE), "leaves the rest");
+	munmap(memory, SIZE);
+}
+
+static void test_mremap(int fd)
+{
+	unsigned char *memory = map_spans(fd, SIZE), *target, *moved;
+	bool flushed;
+
+	mark(memory, SIZE);
+	target = mmap(NULL, 2 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		      0);
+	if (target == MAP_FAILED)
+		die("mmap of address space");
+	target = (void *) (((uintptr_t) target + GiB - 1) / GiB * GiB);
+
+	moved = mremap(memory, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+	check(moved == target, "mremap() of 1G leaves");
+	flushed = signal_of(read_byte, memory) == SIGSEGV &&
+		  signal_of(read_byte, memory + GiB + 5) == SIGSEGV;
+	check(flushed, "nothing is left at the old address");
+	check(marked(moved, 0, SIZE), "all data is at the new one");
+
+	moved = mremap(moved + 10 * MiB, 4 * MiB, 4 * MiB, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       target + SIZE + GiB / 2 + PAGE);
+	check(moved == target + SIZE + GiB / 2 + PAGE && moved[0] == 11 && moved[3 * MiB] == 14 &&
+	      signal_of(read_byte, target + 10 * MiB) == SIGSEGV &&
+	      marked(target, 14 * MiB, SIZE) && marked(target, 0, 10 * MiB),
+	      "mremap() of a part of a leaf, to where nothing is aligned");
+	munmap(target, 2 * SIZE);
+}
+
+static void test_fork(int fd)
+{
+	unsigned char *memory = map_spans(fd, SIZE);
+	uint64_t before;
+	int status;
+	pid_t pid;
+
+	mark(memory, SIZE);
+	pid = fork();
+	if (pid == 0) {
+		munmap(memory + PAGE, PAGE);
+		memory[GiB + 1] = 0x99;
+		_exit(!marked(memory, MiB, SIZE));
+	}
+	waitpid(pid, &status, 0);
+	check(status == 0 && memory[GiB + 1] == 0x99, "fork() of 1G leaves");
+	before = faults();
+	check(marked(memory, 0, SIZE) && faults_are(before, 0),
+	      "the parent keeps its leaves while the child splits its own");
+	munmap(memory, SIZE);
+}
+
+static void test_truncate(int fd)
+{
+	unsigned char *memory = map_spans(fd, SIZE);
+
+	mark(memory, SIZE);
+	if (ftruncate(fd, GiB + 100 * MiB + 10) < 0)
+		die("ftruncate");
+	check(signal_of(read_byte, memory + GiB + 100 * MiB + PAGE) == SIGBUS &&
+	      signal_of(read_byte, memory + SIZE - 1) == SIGBUS, "truncate() inside of a 1G leaf");
+	check(marked(memory, 0, GiB + 100 * MiB), "leaves what is before");
+	if (ftruncate(fd, SIZE) < 0)
+		die("ftruncate");
+	check(all_bytes(memory + GiB + 101 * MiB, 60 * MiB, 0), "what grows again is zero");
+	munmap(memory, SIZE);
+	if (ftruncate(fd, 0) < 0 || ftruncate(fd, SIZE) < 0)
+		die("ftruncate");
+}
+
+static void test_unaligned(int fd)
+{
+	size_t offset = 6 * MiB;
+	unsigned char *area, *memory;
+	uint64_t before;
+
+	/* Congruent modulo 2M, not 1G. */
+	area = mmap(NULL, 3 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		die("mmap of address space");
+	area = (void *) (((uintptr_t) area + GiB - 1) / GiB * GiB + offset);
+	memory = mmap(area, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	before = faults();
+	mark(memory, 128 * MiB);
+	check(faults_are(before, 64), "an address aligned for 2M has 2M leaves");
+	munmap(memory, SIZE);
+
+	memory = mmap(area + PAGE, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	before = faults();
+	mark(memory, 128 * MiB);
+	check(faults_are(before, 128), "an address aligned for nothing has 4K leaves");
+	munmap(area - offset, 2 * SIZE);
+
+	memory = map_spans(fd, SIZE);
+	before = faults();
+	check(marked(memory, 0, 128 * MiB) && faults_are(before, 1),
+	      "the same file has 1G leaves where it can");
+	munmap(memory, SIZE);
+}
+
+static void test_tail(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes"), before;
+	size_t size = GiB + 6 * MiB + PAGE;
+	int fd = open_at("m", "tail", 0);
+	unsigned char *memory;
+	struct stat st;
+
+	if (ftruncate(fd, size) < 0)
+		die("ftruncate");
+	memory = map_spans(fd, size);
+	before = faults();
+	for (size_t i = 0; i < size; i += PAGE)
+		*(volatile unsigned char *) (memory + i) = 1;
+	check(faults_are(before, 1 + 3 + 1),
+	      "1G + 6M + 4K takes a leaf of 1G, three of 2M and one of 4K");
+	check(fstat(fd, &st) == 0 && (size_t) st.st_blocks * 512 == GiB + 8 * MiB,
+	      "and memory of 1G + 8M");
+	munmap(memory, size);
+	close(fd);
+	unmount("m");
+	check(wait_free(free), "all is given back");
+}
+
+int main(void)
+{
+	char log[256];
+	int fd;
+
+	start("pages of 1G");
+	if (mount_at("m", "pagesize=1G", log, sizeof(log)) < 0) {
+		skip("this machine has none", "pages of 1G: %s", log);
+		return finish();
+	}
+	fd = open_at("m", "f", 0);
+	if (ftruncate(fd, SIZE) < 0) {
+		skip("not enough memory", "pages of 1G");
+		close(fd);
+		unmount("m");
+		return finish();
+	}
+	test_mprotect(fd);
+	test_munmap(fd);
+	test_mremap(fd);
+	test_fork(fd);
+	test_truncate(fd);
+	test_unaligned(fd);
+	close(fd);
+	unmount("m");
+	if (mount_at("m", "pagesize=1G", NULL, 0) < 0)
+		die("mount");
+	test_tail();
+	return finish();
+}
