@@ -550,9 +550,10 @@ static int enter_node_section(Reader *reader, unsigned line, const char *text) {
         r = parse_unsigned(text, &id);
         if (r < 0 || id >= ID_SET_MAX)
                 return errors_add(reader->errors, reader->path, line,
-                                  "[Node %s] names no node, it must be [Node N] with N from 0 to "
+                                  "[Node%s%s] names no node, it must be [Node N] with N from 0 to "
                                   "%u",
-                                  text[0] ? quote(text).text : "", ID_SET_MAX - 1);
+                                  text[0] ? " " : "", text[0] ? quote(text).text : "",
+                                  ID_SET_MAX - 1);
         r = policy_get_node(reader->policy, id, &n);
         if (r < 0)
                 return r;
