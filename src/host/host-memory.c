@@ -334,6 +334,13 @@ static int block_is_online(int root_fd, unsigned block) {
         return !state || !startswith(state, "offline");
 }
 
+static void add_block(TopologyNode *node, uint64_t block) {
+        if (node->has_lowest_block && node->lowest_block <= block)
+                return;
+        node->has_lowest_block = true;
+        node->lowest_block = block;
+}
+
 /* Returns 1 if the node has block links, 0 if it has none. */
 static int load_lowest_block(int root_fd, TopologyNode *node) {
         _cleanup_free_ unsigned *blocks = NULL;
@@ -352,8 +359,7 @@ static int load_lowest_block(int root_fd, TopologyNode *node) {
                         return r;
                 if (r == 0)
                         continue;
-                node->has_lowest_block = true;
-                node->lowest_block = blocks[i];
+                add_block(node, blocks[i]);
                 break;
         }
         return n_blocks > 0;
@@ -384,10 +390,8 @@ static int assign_block(int root_fd, unsigned block, Topology *t) {
         for (size_t i = 0; i < n_ids; i++) {
                 TopologyNode *node = find_node(t, ids[i]);
 
-                if (node && !node->has_lowest_block) {
-                        node->has_lowest_block = true;
-                        node->lowest_block = block;
-                }
+                if (node)
+                        add_block(node, block);
         }
         return 0;
 }
@@ -409,7 +413,32 @@ static int load_blocks_backwards(int root_fd, Topology *t) {
         return 0;
 }
 
-static int load_blocks(int root_fd, Topology *t) {
+/*
+ * Reserved memory has no blocks any more. It counts as if it had, so that the boot node stays what
+ * it was before the reservation.
+ */
+static int load_reserved_blocks(int root_fd, const InForce *in_force, Topology *t) {
+        _cleanup_free_ char *text = NULL;
+        uint64_t block_size;
+        int r;
+
+        r = root_read_text(root_fd, BLOCK_PATH "/block_size_bytes", &text);
+        if (r == -ENOMEM)
+                return r;
+        /* Printed in hex without a 0x prefix, see drivers/base/memory.c */
+        if (r < 0 || parse_hex(text, &block_size) < 0 || block_size == 0)
+                return 0;
+        for (size_t i = 0; i < in_force->n_nodes; i++) {
+                const DmemNode *dmem = &in_force->nodes[i];
+                TopologyNode *node = find_node(t, dmem->id);
+
+                if (node && dmem->n_regions > 0)
+                        add_block(node, dmem->regions[0].start / block_size);
+        }
+        return 0;
+}
+
+static int load_blocks(int root_fd, const InForce *in_force, Topology *t) {
         bool linked = false;
         int r;
 
@@ -419,7 +448,12 @@ static int load_blocks(int root_fd, Topology *t) {
                         return r;
                 linked = linked || r > 0;
         }
-        return linked ? 0 : load_blocks_backwards(root_fd, t);
+        if (!linked) {
+                r = load_blocks_backwards(root_fd, t);
+                if (r < 0)
+                        return r;
+        }
+        return in_force ? load_reserved_blocks(root_fd, in_force, t) : 0;
 }
 
 /* The whole */
@@ -537,7 +571,7 @@ int host_load_topology(int root_fd, const InForce *in_force, Topology **ret) {
                 if (r < 0)
                         return r;
         }
-        r = load_blocks(root_fd, t);
+        r = load_blocks(root_fd, in_force, t);
         if (r < 0)
                 return r;
         r = load_in_use(root_fd, t);

@@ -4,16 +4,18 @@
 /*
  * The memory of a host: nodes, CPUs and memory blocks from procfs and sysfs
  *
- * Reads below @root_fd, in this order of trust:
+ * Reads below @root_fd, where NODES is sys/devices/system/node and BLOCKS
+ * sys/devices/system/memory:
  *
- *   sys/devices/system/node/nodeN/         which nodes there are
- *   proc/zoneinfo                          installed memory: `present` of all zones of a node
- *   …/nodeN/meminfo                        MemTotal, where zoneinfo does not speak of the node
- *   …/nodeN/cpulist, else cpumap           CPUs
- *   …/nodeN/memoryM                        memory blocks, else
- * sys/devices/system/memory/memoryM/nodeN; those whose state is `offline` hold no memory
- *   proc/meminfo                           MemTotal and MemAvailable of the whole host
- *   dmemd-capture/page_size                base page of a captured host
+ *   NODES/nodeN/                     which nodes there are
+ *   proc/zoneinfo                    installed memory: `present` of all zones of a node
+ *   NODES/nodeN/meminfo              MemTotal, where zoneinfo does not speak of the node
+ *   NODES/nodeN/cpulist, or cpumap   CPUs
+ *   NODES/nodeN/memoryM              memory blocks, or else BLOCKS/memoryM/nodeN
+ *   BLOCKS/memoryM/state             `offline`: such a block holds no memory
+ *   BLOCKS/block_size_bytes          to count regions in force as the blocks that they were
+ *   proc/meminfo                     MemTotal and MemAvailable of the whole host
+ *   dmemd-capture/page_size          base page of a captured host
  *
  * A file that is missing, unreadable or cut off makes a fact unknown, never zero and never an
  * error. zoneinfo is not believed for a node of which it lists less than the kernel has in use by

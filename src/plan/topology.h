@@ -40,7 +40,7 @@ typedef struct TopologyNode {
         CpuState cpus;
         char *cpu_list;        /* as in cpulist, e.g. `0-3,8`; NULL while unknown */
         bool has_lowest_block; /* lowest_block is known */
-        uint64_t lowest_block; /* its lowest memory block that is online, the M of memoryM */
+        uint64_t lowest_block; /* its lowest memory block, the M of memoryM */
 } TopologyNode;
 
 typedef struct Topology {
