@@ -20,6 +20,7 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/ioport.h>
+#include <linux/kconfig.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mmzone.h>
@@ -234,12 +235,12 @@ static void __init read_promises(void)
 				p + 1);
 	}
 
-#ifdef CONFIG_CRASH_RESERVE
-	if (crashk_res.end)
-		promise_range(crashk_res.start, resource_size(&crashk_res));
-	if (crashk_low_res.end)
-		promise_range(crashk_low_res.start, resource_size(&crashk_low_res));
-#endif
+	if (IS_ENABLED(CONFIG_CRASH_RESERVE)) {
+		if (crashk_res.end)
+			promise_range(crashk_res.start, resource_size(&crashk_res));
+		if (crashk_low_res.end)
+			promise_range(crashk_low_res.start, resource_size(&crashk_low_res));
+	}
 #ifdef CONFIG_CMA
 	for (unsigned int i = 0; i < cma_area_count; i++)
 		promise_range(PFN_PHYS(cma_areas[i].base_pfn), PFN_PHYS(cma_areas[i].count));
