@@ -133,10 +133,14 @@ static int judge_support(Judge *j) {
                                     "Memory is reserved, but there is no sys/class/dmem/ to say on "
                                     "which node and to hand it out; load the module dmemfs");
         }
-        if (j->in_force->class_present || j->in_force->reserved_unknown ||
-            !asks_for_something(&j->request))
+        if (j->in_force->class_present || !asks_for_something(&j->request))
                 return 0;
         j->drift = true;
+        if (j->in_force->reserved_unknown)
+                return findings_add(j->reasons, "granted-unknown", SEVERITY_WARNING, -1,
+                                    "Booted with dmem=, but there is neither sys/class/dmem/ nor "
+                                    "proc/iomem to tell whether anything is reserved; load the "
+                                    "module dmemfs");
         return findings_add(j->reasons, "no-kernel-support", SEVERITY_WARNING, -1,
                             "Booted with dmem=, but nothing is reserved: this kernel does not "
                             "know dmem=, or `journalctl -k --grep=dmem:` says why not");
@@ -183,12 +187,14 @@ static int judge_node(Judge *j, unsigned id, const DmemNode *node) {
         uint64_t granted = node ? node->size : 0, most, loss;
         bool kernel_says = node && !node->requested_unknown;
 
-        if (node && node->size_unknown)
-                return findings_add(j->reasons, "granted-unknown", SEVERITY_INFO, (int)id,
+        if (node && node->size_unknown) {
+                j->drift = true;
+                return findings_add(j->reasons, "granted-unknown", SEVERITY_WARNING, (int)id,
                                     "Node %u: neither size_bytes nor regions below "
                                     "sys/class/dmem/node%u/ can be read, so it cannot be told "
                                     "whether it got what was asked for",
                                     id, id);
+        }
         /* Whether a node of which we know nothing has memory, only its name in an item tells. */
         if (!node && !installed && !is_named(j, id))
                 return 0;

@@ -67,7 +67,8 @@ const char *state_to_string(State state); /* `none`, `pending-reboot`, … as on
  * @ret:        the state
  * @reasons:    findings are appended, in the order below
  *
- * What is not known is not compared. The findings, a warning each unless it says otherwise:
+ * What is not known is not compared, but what was asked for is not in force before the kernel says
+ * so. The findings, a warning each unless it says otherwise:
  *
  *   `not-applied`        the plan is not what is configured (info while nothing is in use)
  *   `reboot-required`    info: configured differs from booted
@@ -76,7 +77,7 @@ const char *state_to_string(State state); /* `none`, `pending-reboot`, … as on
  *   `module-not-loaded`  memory is reserved, but nobody can use it, nor see on which node it is
  *   `granted-less`       a node got less than was asked for
  *   `granted-more`       a node has more than was asked for
- *   `granted-unknown`    info: a node does not say how much it has
+ *   `granted-unknown`    nothing says what was granted, to a node or at all
  *   `poisoned`           a node has poisoned memory
  *
  * The kernel's own view of what was asked for (requested_bytes) counts; the arguments are read
