@@ -165,9 +165,9 @@ TEST(fixture) {
         EXPECT_TRUE("class and iomem", in_force.class_present && in_force.reserved);
         EXPECT_EQ("nodes", in_force.n_nodes, 2);
         if (in_force.n_nodes == 2) {
-                EXPECT_EQ("node 0", in_force.nodes[0].size, 4 * GiB);
-                EXPECT_EQ("node 1", in_force.nodes[1].size, 12 * GiB);
-                EXPECT_EQ("node 1", in_force.nodes[1].used, 2 * GiB);
+                EXPECT_EQ("node 0", in_force.nodes[0].size, 2 * GiB);
+                EXPECT_EQ("node 1", in_force.nodes[1].size, 14 * GiB);
+                EXPECT_EQ("node 1", in_force.nodes[1].used, GiB);
                 EXPECT_EQ("node 1", in_force.nodes[1].n_regions, 1);
         }
         in_force_done(&in_force);

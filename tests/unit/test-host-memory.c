@@ -2,7 +2,10 @@
 
 #include "host/host-dmem.h"
 #include "host/host-memory.h"
+#include "plan/cmdline.h"
 #include "tree.h"
+
+DEFINE_CLEANUP(char **, strv_free);
 
 #define NODES "sys/devices/system/node/"
 #define BLOCKS "sys/devices/system/memory/"
@@ -403,7 +406,7 @@ TEST(fixtures) {
                   "9:meminfo:393216K:none" },
                 { "x86_64-2n-before", "0:zones:7339488K:0-1:b0 1:zones:16777216K:2-3:b72" },
                 { "x86_64-2n-in-force",
-                  "0:zones:7339488K+4194304K:0-1:b0 1:zones:16777216K+12582912K:2-3:b72" },
+                  "0:zones:7339488K+2097152K:0-1:b0 1:zones:16777216K+14680064K:2-3:b72" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -413,6 +416,41 @@ TEST(fixtures) {
                 if (root_fd >= 0)
                         expect_topology(table[i].name, root_fd, table[i].nodes, 0, false);
         }
+}
+
+/* Loads a fixture, plans it by default, and judges it as if configured like it was booted. */
+static Plan *plan_fixture(const char *name, State *ret) {
+        _cleanup_close_ int root_fd = tree_open_fixture(name);
+        _cleanup_(topology_freep) Topology *t = NULL;
+        _cleanup_(policy_freep) Policy *policy = policy_new();
+        _cleanup_(strv_freep) char **booted = NULL;
+        Findings reasons = {};
+        Plan *plan = NULL;
+        InForce in_force;
+
+        EXPECT_EQ(name, host_load_in_force(root_fd, &in_force), 0);
+        EXPECT_EQ(name, host_load_topology(root_fd, &in_force, &t), 0);
+        EXPECT_EQ(name, host_load_booted(root_fd, &booted), 0);
+        EXPECT_EQ(name, plan_make(t, policy, 0, &plan), 0);
+        EXPECT_EQ(name, state_judge(plan, booted, booted, &in_force, ret, &reasons), 0);
+        findings_done(&reasons);
+        in_force_done(&in_force);
+        return plan;
+}
+
+TEST(plan_stays_after_reboot) {
+        _cleanup_(plan_freep) Plan *before = NULL, *after = NULL;
+        _cleanup_free_ char *planned = NULL, *planned_again = NULL;
+        State state_before, state_after;
+
+        before = plan_fixture("x86_64-2n-before", &state_before);
+        after = plan_fixture("x86_64-2n-in-force", &state_after);
+        planned = arguments_join(before->arguments);
+        planned_again = arguments_join(after->arguments);
+        EXPECT_STREQ("before", planned, "dmem=0:2G,1:14G");
+        EXPECT_STREQ("after", planned_again, "dmem=0:2G,1:14G");
+        EXPECT_EQ("before", state_before, STATE_NONE);
+        EXPECT_EQ("after", state_after, STATE_IN_FORCE);
 }
 
 TEST(seventeen_nodes_by_mask) {
