@@ -55,7 +55,7 @@ DEFINE_CLEANUP(Manager *, manager_free);
 /* Reads the configuration, looks at the host, goes on the bus and begins to watch. Logs errors. */
 int manager_start(Manager *m);
 
-/* Runs until SIGTERM or SIGINT. Returns 0 or a negative errno. */
+/* Runs until SIGTERM or SIGINT (returns 0), the bus goes away (1), or a negative errno. */
 int manager_run(Manager *m);
 
 /*

@@ -4,7 +4,7 @@
 /*
  * Status as JSON, version 1, and back
  *
- * The form is described by conf/schema/status.schema.json. The reader takes what the writer writes
+ * The form is described by conf/schema/status.json. The reader takes what the writer writes
  * and what a later dmemd adds to it; it exists so that dmemctl can show what dmemd says.
  */
 

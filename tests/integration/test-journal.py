@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What dmemd and dmemd-setup send to the journal, read at its socket.
+
+usage: test-journal.py DMEMD DMEMD_SETUP SOURCE_ROOT
+
+The socket has a fixed place: we go into a mount namespace of our own and put one there. Needs root.
+"""
+
+import os
+import pathlib
+import re
+import select
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from host_tree import GiB, HostTree
+from private_bus import Daemon, PrivateBus, SKIP, TIMEOUT, need, wait_for
+
+DMEMD, DMEMD_SETUP, SOURCE_ROOT = "", "", pathlib.Path()
+SOCKET = "/run/systemd/journal/socket"
+REASONS = {"no-kernel-support", "no-reservation", "no-module", "module-not-loaded",
+           "configuration", "mount"}
+
+
+def parse_entry(data: bytes) -> dict[str, str]:
+    """One datagram of the native protocol of systemd-journald."""
+    fields = {}
+    while data:
+        line, _, data = data.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = struct.unpack("<Q", data[:8])[0]
+            value, data = data[8:8 + size], data[9 + size:]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+class Journal:
+    def __init__(self):
+        pathlib.Path(SOCKET).unlink(missing_ok=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(SOCKET)
+        self.entries: list[dict[str, str]] = []
+
+    def read(self) -> list[dict[str, str]]:
+        while select.select([self.socket], [], [], 0)[0]:
+            self.entries.append(parse_entry(self.socket.recv(1 << 20)))
+        return self.entries
+
+    def with_id(self, message_id: str) -> list[dict[str, str]]:
+        return [entry for entry in self.read() if entry.get("MESSAGE_ID") == message_id]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def message_id(name: str) -> str:
+    text = (SOURCE_ROOT / "src/host/message-ids.h").read_text()
+    return re.search(rf'#define MESSAGE_{name} "([0-9a-f]{{32}})"', text)[1]
+
+
+class JournalTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="dmemd-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.tree = HostTree(self.folder / "root")
+        self.journal = Journal()
+        self.addCleanup(self.journal.close)
+
+    def start(self) -> Daemon:
+        """As systemd does it: stderr is the journal's, and its name is in the environment."""
+        bus = PrivateBus(self.folder)
+        self.addCleanup(bus.stop)
+        daemon = Daemon(bus, self.folder,
+                        ["sh", "-c", 'JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec "$@"', "sh",
+                         DMEMD, f"--root={self.tree.root}"])
+        self.addCleanup(daemon.stop)
+        return daemon.wait_ready()
+
+    def wait(self, name: str, count: int = 1) -> list[dict[str, str]]:
+        wait_for(f"{count} entries {name}",
+                 lambda: len(self.journal.with_id(message_id(name))) >= count)
+        return self.journal.with_id(message_id(name))
+
+    def test_in_force(self):
+        daemon = self.start()
+        entry = self.wait("IN_FORCE")[0]
+        self.assertEqual(entry["PRIORITY"], "5")
+        self.assertEqual(entry["DMEM_STATE"], "in-force")
+        self.assertEqual(entry["DMEM_REQUESTED"], str(10 * GiB))
+        self.assertEqual(entry["DMEM_GRANTED"], str(10 * GiB))
+        self.assertNotIn("DMEM_NODE", entry)
+        self.assertEqual(entry["SYSLOG_IDENTIFIER"], "dmemd")
+        daemon.stop()
+        self.assertEqual(daemon.text(), "", "said twice")
+        self.assertEqual(len(self.journal.with_id(message_id("IN_FORCE"))), 1)
+
+    def test_drift_of_a_node(self):
+        self.tree.set(1, "size_bytes", 5 * GiB)
+        self.tree.write("sys/class/dmem/node1/regions", f"{1 << 33:#x}-{(1 << 33) + 5 * GiB:#x}\n")
+        self.start()
+        entries = self.wait("DRIFT")
+        self.assertEqual(len(entries), 1)
+        self.assertEqual(entries[0]["DMEM_NODE"], "1")
+        self.assertEqual(entries[0]["DMEM_REQUESTED"], str(6 * GiB))
+        self.assertEqual(entries[0]["DMEM_GRANTED"], str(5 * GiB))
+        self.assertEqual(entries[0]["PRIORITY"], "4")
+        self.assertIn("Node 1", entries[0]["MESSAGE"])
+
+    def test_drift_of_the_host(self):
+        self.tree.cmdline("dmem=banana")
+        self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
+        for file in (self.tree.root / "sys/class/dmem").rglob("*"):
+            if file.is_file():
+                file.unlink()
+        for folder in ("node0", "node1", ""):
+            (self.tree.root / "sys/class/dmem" / folder).rmdir()
+        self.start()
+        entries = self.wait("DRIFT")
+        self.assertIn("banana", entries[0]["MESSAGE"])
+        self.assertNotIn("DMEM_NODE", entries[0])
+
+    def test_once_for_each_change(self):
+        daemon = self.start()
+        self.wait("IN_FORCE")
+        self.tree.set(0, "poisoned_bytes", 8192)
+        self.tree.set(0, "free_bytes", 4 * GiB - 8192)
+        daemon.reload()
+        entry = self.wait("DEGRADED")[0]
+        self.assertIn("8K", entry["MESSAGE"])
+        for _ in range(3):
+            daemon.reload()
+        self.tree.set(0, "poisoned_bytes", 0)
+        self.tree.set(0, "free_bytes", 4 * GiB)
+        daemon.reload()
+        self.wait("IN_FORCE", 2)
+        self.assertEqual(len(self.journal.with_id(message_id("DEGRADED"))), 1)
+        self.assertEqual(len(self.journal.with_id(message_id("DRIFT"))), 0)
+
+    def test_setup_failed(self):
+        if "dmemfs" in pathlib.Path("/proc/filesystems").read_text():
+            self.skipTest("this kernel knows dmemfs")
+        run = subprocess.run(
+            ["sh", "-c", 'JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec "$@"', "sh",
+             DMEMD_SETUP],
+            stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
+        self.assertEqual(run.returncode, 1)
+        self.assertEqual(run.stderr, "")
+        entry = self.wait("SETUP_FAILED")[0]
+        self.assertEqual(entry["PRIORITY"], "3")
+        self.assertIn(entry["DMEM_REASON"], REASONS)
+        self.assertIn("Cannot mount dmemfs on /run/dmemfs", entry["MESSAGE"])
+        self.assertFalse(pathlib.Path("/run/dmemfs").exists(), "a folder is left behind")
+
+
+def main() -> int:
+    need("dbus-daemon", "busctl", "unshare", "mount")
+    if os.geteuid() != 0:
+        print("skipped: needs root, for a mount namespace")
+        return SKIP
+    if "DMEMD_TEST_NAMESPACE" not in os.environ:
+        os.environ["DMEMD_TEST_NAMESPACE"] = "1"
+        probe = subprocess.run(["unshare", "--mount", "true"], check=False)
+        if probe.returncode != 0:
+            print("skipped: no mount namespace is to be had here")
+            return SKIP
+        os.execvp("unshare", ["unshare", "--mount", "--propagation=private", sys.executable,
+                              *sys.argv])
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    os.makedirs(os.path.dirname(SOCKET))
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    DMEMD, DMEMD_SETUP, SOURCE_ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+    sys.exit(main())
