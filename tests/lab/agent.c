@@ -23,6 +23,7 @@
  */
 
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -37,7 +38,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PORT_PATH_DEFAULT "/dev/virtio-ports/org.dmemd.lab"
+#define PORT_NAME "org.dmemd.lab"
 #define JOBS_MAX 64
 #define FRAME_MAX (1U << 20)
 #define CHUNK 65536
@@ -456,8 +457,38 @@ static void loop(int sfd) {
         }
 }
 
-int main(int argc, char **argv) {
-        const char *path = argc > 1 ? argv[1] : PORT_PATH_DEFAULT;
+/* The device node of our port. Not by udev's link: udev may be slow, or broken by a test. */
+static int open_port(void) {
+        char path[300], name[sizeof(PORT_NAME) + 1];
+        struct dirent *entry;
+        int fd = -1;
+        DIR *d;
+
+        d = opendir("/sys/class/virtio-ports");
+        if (!d)
+                return -1;
+        while (fd < 0 && (entry = readdir(d))) {
+                FILE *f;
+
+                if (entry->d_name[0] == '.')
+                        continue;
+                snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", entry->d_name);
+                f = fopen(path, "re");
+                if (!f)
+                        continue;
+                if (!fgets(name, sizeof(name), f))
+                        name[0] = '\0';
+                fclose(f);
+                if (strncmp(name, PORT_NAME, strlen(PORT_NAME)) != 0)
+                        continue;
+                snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+                fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        }
+        closedir(d);
+        return fd;
+}
+
+int main(void) {
         sigset_t mask;
         int sfd;
 
@@ -470,9 +501,8 @@ int main(int argc, char **argv) {
         sfd = signalfd(-1, &mask, SFD_CLOEXEC);
         if (sfd < 0)
                 die("signalfd");
-        port = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-        if (port < 0)
-                die(path);
+        while ((port = open_port()) < 0)
+                usleep(100000);
         send_hello();
         loop(sfd);
 }

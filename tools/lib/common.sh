@@ -101,9 +101,9 @@ as_root() {
 # file system and to chroot into it
 in_namespace() {
         if ((EUID == 0)); then
-                unshare --mount --propagation private -- "$@"
+                "$@"
         else
-                unshare --user --map-root-user --map-auto --mount --propagation private -- "$@"
+                unshare --user --map-root-user --map-auto -- "$@"
         fi
 }
 
@@ -194,8 +194,10 @@ debian_sources() {
                 done
 }
 
+# The major version; nothing if QEMU is not installed
 qemu_version() {
-        qemu-system-x86_64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\)\..*/\1/p'
+        ! command -v qemu-system-x86_64 >/dev/null ||
+                qemu-system-x86_64 --version | sed -n 's/^QEMU emulator version \([0-9]*\)\..*/\1/p'
 }
 
 # QEMU 10 or later: the emulation of 7.2 in Debian 12 crashes guests at random

@@ -58,8 +58,6 @@ cat >"$root/etc/systemd/system/lab-agent.service" <<'EOF'
 [Unit]
 Description=Agent of the lab
 DefaultDependencies=no
-After=systemd-remount-fs.service systemd-udev-trigger.service dev-virtio\x2dports-org.dmemd.lab.device
-Wants=dev-virtio\x2dports-org.dmemd.lab.device
 Before=sysinit.target
 
 [Service]
@@ -72,10 +70,10 @@ LimitCORE=infinity
 [Install]
 WantedBy=sysinit.target
 EOF
-systemctl --quiet --root="$root" enable lab-agent.service
+chroot "$root" systemctl --quiet --root=/ enable lab-agent.service
 
 # What only costs time in a machine that lives for a minute
-systemctl --quiet --root="$root" mask \
+chroot "$root" systemctl --quiet --root=/ mask \
         apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
         e2scrub_reap.service fstrim.timer getty@tty1.service serial-getty@ttyS0.service \
         systemd-hwdb-update.service ldconfig.service systemd-update-done.service \
@@ -87,7 +85,7 @@ chroot "$root" ldconfig
 [[ ! -d $root/usr/lib/systemd/catalog ]] || chroot "$root" journalctl --quiet --update-catalog
 for unit in "$project"/usr/lib/systemd/system/*.*; do
         if [[ -f $unit ]] && grep -q '^\[Install\]' "$unit"; then
-                systemctl --quiet --root="$root" preset "${unit##*/}"
+                chroot "$root" systemctl --quiet --root=/ preset "${unit##*/}"
         fi
 done
 
