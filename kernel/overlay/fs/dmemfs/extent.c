@@ -9,6 +9,9 @@
  *
  * Nothing records the sizes in which memory was handed out. A run can be mapped with a large leaf
  * where it covers one and is congruent to it.
+ *
+ * Readers take the lock of the tree, as its RCU mode is not sound for a tree of this kind: on 6.12
+ * destroying such trees under load corrupts the cache of their nodes.
  */
 #include <linux/hash.h>
 #include <linux/mempolicy.h>
@@ -63,9 +66,9 @@ bool dmemfs_lookup(struct dmemfs_inode_info *info, pgoff_t index, struct dmem_pi
 	MA_STATE(mas, &info->extents, index, index);
 	void *entry;
 
-	rcu_read_lock();
+	mas_lock(&mas);
 	entry = mas_walk(&mas);
-	rcu_read_unlock();
+	mas_unlock(&mas);
 	if (!entry)
 		return false;
 	ret->pfn = extent_pfn(entry, index);
@@ -86,9 +89,9 @@ bool dmemfs_next_data(struct dmemfs_inode_info *info, pgoff_t *index, pgoff_t *r
 	MA_STATE(mas, &info->extents, *index, *index);
 	void *entry;
 
-	rcu_read_lock();
+	mas_lock(&mas);
 	entry = mas_find(&mas, ULONG_MAX);
-	rcu_read_unlock();
+	mas_unlock(&mas);
 	if (!entry)
 		return false;
 	*index = max(*index, mas.index);

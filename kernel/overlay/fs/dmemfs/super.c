@@ -152,7 +152,7 @@ static struct inode *dmemfs_alloc_inode(struct super_block *sb)
 	if (!info)
 		return NULL;
 	mutex_init(&info->lock);
-	mt_init_flags(&info->extents, MT_FLAGS_USE_RCU);
+	mt_init(&info->extents);
 	info->nr_pages = 0;
 	info->promised = 0;
 	info->unpromised = 0;
