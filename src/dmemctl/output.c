@@ -138,6 +138,9 @@ void pager_open(const Dmemctl *d) {
         if (pager_pid == 0) {
                 if (dup2(fds[0], STDIN_FILENO) < 0)
                         _exit(EXIT_FAILURE);
+                /* Without an exec, too, the end of the output must be seen. */
+                (void)close(fds[0]);
+                (void)close(fds[1]);
                 run_pager(d, pager, parent);
         }
         /* From now on whoever leaves the pager must not kill us: the exit status still counts. */

@@ -8,6 +8,7 @@
 #include "basic/size-util.h"
 #include "dmemctl/table.h"
 #include "dmemctl/verbs.h"
+#include "host/bootloader.h"
 #include "host/plan-json.h"
 #include "plan/cmdline.h"
 
@@ -281,15 +282,20 @@ static size_t count_errors(const Findings *findings) {
         return n;
 }
 
+/* Nobody knows what the next boot gets: why not. */
+static void print_unknown(const Dmemctl *d, const Policy *policy) {
+        _cleanup_free_ char *why = boot_loader_explain(d->root_fd, policy);
+
+        printf("\nWhat the next boot gets is not known (%s).\n", why ? why : "no memory");
+}
+
 /* The last line: what to do now. */
 static void print_advice(const Dmemctl *d, const HostPlan *hp) {
         if (count_errors(&hp->plan->findings) > 0)
                 printf("\n%sThis plan cannot be applied; settle the errors above first.%s\n",
                        colour_error(d), colour_off(d));
         else if (hp->changed == TRISTATE_UNKNOWN)
-                printf("\nWhat the next boot gets is not known: no boot loader was understood "
-                       "below %s.\n",
-                       d->root);
+                print_unknown(d, hp->policy);
         else if (hp->changed == TRISTATE_YES)
                 printf("\nTo make it so: `dmemctl apply` as root, then reboot.\n");
         else if (hp->reboot_required == TRISTATE_YES)
