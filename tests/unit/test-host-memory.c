@@ -348,6 +348,31 @@ TEST(padded_with_nul) {
         expect_topology("padded", root_fd, "0:zones:4K:0-3 1:unknown:?", 0, false);
 }
 
+/* Wherever zoneinfo ends, a node has what it has or an estimate that says so. */
+TEST(zoneinfo_cut_anywhere) {
+        _cleanup_close_ int fixture_fd = tree_open_fixture("x86_64-2n-before"),
+                            root_fd = tree_new();
+        _cleanup_free_ char *zoneinfo = NULL, *meminfo = NULL;
+        size_t size = 0, n_exact = 0;
+
+        EXPECT_EQ("zoneinfo", root_read_file(fixture_fd, "proc/zoneinfo", &zoneinfo, &size), 0);
+        EXPECT_EQ("meminfo", root_read_text(fixture_fd, NODES "node0/meminfo", &meminfo), 0);
+        tree_write(root_fd, NODES "node0/meminfo", meminfo);
+        for (size_t length = 0; length <= size; length += 3) {
+                _cleanup_(topology_freep) Topology *t = NULL;
+                const TopologyNode *node;
+
+                tree_write_bytes(root_fd, "proc/zoneinfo", zoneinfo, length);
+                EXPECT_EQ("load", host_load_topology(root_fd, NULL, &t), 0);
+                node = &t->nodes[0];
+                if (node->source == MEMORY_ZONEINFO)
+                        n_exact++;
+                EXPECT_EQ("installed", node->installed,
+                          (node->source == MEMORY_ZONEINFO ? 7339488 : 7212936) * KiB);
+        }
+        EXPECT_TRUE("some are exact, some are not", n_exact > 100 && n_exact < size / 3 - 100);
+}
+
 TEST(page_size) {
         static const struct {
                 const char *text;
