@@ -341,6 +341,26 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
         return fsync(folder_fd) < 0 ? -errno : 0;
 }
 
+int root_remove_stale(int root_fd, const char *path) {
+        _cleanup_close_ int folder_fd = -EBADF;
+        char real[PATH_MAX], temporary[NAME_MAX + 1];
+        const char *name;
+        int r;
+
+        r = resolve_link(root_fd, path, real);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        folder_fd = open_folder(root_fd, real, &name);
+        if (folder_fd < 0)
+                return folder_fd;
+        temporary_name(temporary, name);
+        if (unlinkat(folder_fd, temporary, 0) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return fsync(folder_fd) < 0 ? -errno : 1;
+}
+
 int root_unlink(int root_fd, const char *path) {
         _cleanup_close_ int folder_fd = -EBADF;
         const char *name;

@@ -58,6 +58,12 @@ int root_mkdir_p(int root_fd, const char *path);
  */
 int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode);
 
+/*
+ * Removes the temporary file that a crashed writer of @path left, for a caller that will not write
+ * it again. Returns 1, or 0 if there was none.
+ */
+int root_remove_stale(int root_fd, const char *path);
+
 /* Removes a file durably. Returns 1, or 0 if there was none. */
 int root_unlink(int root_fd, const char *path);
 

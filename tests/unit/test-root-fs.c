@@ -73,6 +73,14 @@ TEST(nothing_left_behind) {
         strv_free(names);
 }
 
+TEST(remove_stale) {
+        EXPECT_EQ("stale", root_write_file(root_fd, "a/.#dmemd-file", "half", 4, 0600), 0);
+        EXPECT_EQ("a/file", root_remove_stale(root_fd, "a/file"), 1);
+        EXPECT_EQ("a/file", root_remove_stale(root_fd, "a/file"), 0);
+        EXPECT_EQ("a/file", root_exists(root_fd, "a/file"), 1);
+        EXPECT_EQ("none/file", root_remove_stale(root_fd, "none/file"), 0);
+}
+
 TEST(links_stay_inside) {
         _cleanup_free_ char *text = NULL;
 
