@@ -467,6 +467,9 @@ static int check_entries(BootLoader *loader, const char *text, size_t size,
         if (r < 0)
                 return r;
         if (r == 0) {
+                r = boot_loader_explain_difference(loader, findings);
+                if (r < 0)
+                        return r;
                 say(ret_problem, "Not every boot entry has the arguments that it should have");
                 return -EBADMSG;
         }
@@ -600,6 +603,20 @@ static bool is_complete(int root_fd, BootLoader *loader, const BootChange *chang
                boot_entries_check(&entries, change->arguments_after, NULL) > 0;
 }
 
+/* Temporary files of runs that were killed; the changes they were part of count as not begun. */
+static int remove_stale(int root_fd, BootLoader *loader, char **ret_what) {
+        static const char *const paths[] = { STATE_CHANGE, STATE_APPLIED, STATE_PREVIOUS };
+        int r;
+
+        r = boot_loader_clean(loader);
+        for (size_t i = 0; i < ELEMENTSOF(paths) && r >= 0; i++)
+                r = root_remove_stale(root_fd, paths[i]);
+        if (r < 0)
+                say(ret_what, "cannot remove temporary files of an interrupted change: %s",
+                    strerror(-r));
+        return r < 0 ? r : 0;
+}
+
 int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
         _cleanup_(boot_change_done) BootChange change = { 0 };
         _cleanup_free_ char *text = NULL;
@@ -607,6 +624,9 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
         size_t size;
         int r;
 
+        r = remove_stale(root_fd, loader, ret_what);
+        if (r < 0)
+                return r;
         r = state_read(root_fd, STATE_CHANGE, &text, &size);
         if (r == -ENOENT)
                 return 0;

@@ -18,6 +18,7 @@ typedef struct BootLoaderOps {
         int (*configured)(BootLoader *loader, char ***ret);
         int (*entries)(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
         int (*foreign)(BootLoader *loader, ForeignArguments *ret);
+        int (*explain_difference)(BootLoader *loader, Findings *findings); /* may be NULL */
         int (*prepare)(BootLoader *loader, char *const *arguments, BootFiles *ret);
         int (*asked)(const BootLoader *loader, const BootFiles *files, char ***ret);
         bool (*owns)(const BootLoader *loader, const char *path);
@@ -25,6 +26,7 @@ typedef struct BootLoaderOps {
         const char *(*tool_name)(const BootLoader *loader);
         int (*check_tool)(BootLoader *loader, char **ret_why);
         int (*generate)(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
+        int (*clean)(BootLoader *loader);
 } BootLoaderOps;
 
 struct BootLoader {

@@ -121,6 +121,11 @@ int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret) {
         return loader->ops->foreign(loader, ret);
 }
 
+int boot_loader_explain_difference(BootLoader *loader, Findings *findings) {
+        return loader->ops->explain_difference ? loader->ops->explain_difference(loader, findings)
+                                               : 0;
+}
+
 int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *ret) {
         return loader->ops->prepare(loader, arguments, ret);
 }
@@ -147,4 +152,8 @@ int boot_loader_check_tool(BootLoader *loader, char **ret_why) {
 
 int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output) {
         return loader->ops->generate(loader, ret_text, ret_size, ret_output);
+}
+
+int boot_loader_clean(BootLoader *loader) {
+        return loader->ops->clean ? loader->ops->clean(loader) : 0;
 }

@@ -69,6 +69,9 @@ int boot_loader_entries(BootLoader *loader, const char *text, size_t size, BootE
 /* Places outside of our own files that set one of our arguments. */
 int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret);
 
+/* Adds findings about what may be the reason that entries do not get the arguments we ask for. */
+int boot_loader_explain_difference(BootLoader *loader, Findings *findings);
+
 /* What the files that hold our arguments have to become. -EINVAL: an argument needs quoting. */
 int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *ret);
 
@@ -100,3 +103,7 @@ int boot_loader_check_tool(BootLoader *loader, char **ret_why);
  * Returns 0; -EPROTO if it failed; -ETIMEDOUT; -EINTR if a signal ended it; or another errno.
  */
 int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
+
+/* Removes what a tool or a run of ours that was killed left beside the files. Returns 0 or errno.
+ */
+int boot_loader_clean(BootLoader *loader);

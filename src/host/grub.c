@@ -356,6 +356,54 @@ static int grub_foreign(BootLoader *loader, ForeignArguments *ret) {
         return r;
 }
 
+/* Does a file that is read after ours set the variable without regard to what it was? */
+static int find_override(BootLoader *loader, const char *path, Findings *findings) {
+        static const char name[] = "GRUB_CMDLINE_LINUX_DEFAULT";
+        _cleanup_free_ char *text = NULL;
+        unsigned number = 1;
+        int r;
+
+        r = root_read_file(loader->root_fd, path, &text, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        for (char *line = text, *next; line; line = next, number++) {
+                const char *value;
+
+                next = strchr(line, '\n');
+                if (next)
+                        *next++ = '\0';
+                value = startswith(line + strspn(line, " \t"), name);
+                if (!value || *value != '=' || strstr(value, "$GRUB_CMDLINE_LINUX_DEFAULT") ||
+                    strstr(value, "${GRUB_CMDLINE_LINUX_DEFAULT"))
+                        continue;
+                r = boot_override_add(findings, path, number, name);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int grub_explain_difference(BootLoader *loader, Findings *findings) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
+        r = root_list(loader->root_fd, DROPINS, "", &names);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        for (char **name = names; *name; name++) {
+                char path[PATH_ROOM];
+
+                if (!is_settings_dropin(*name) || strcmp(*name, "90-dmemd.cfg") < 0 ||
+                    strlen(*name) >= sizeof(path) - sizeof(DROPINS))
+                        continue;
+                (void)snprintf(path, sizeof(path), DROPINS "/%s", *name);
+                r = find_override(loader, path, findings);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* In double quotes of the shell and again unquoted in grub.cfg, these characters stay as they are.
  */
 static bool is_plain(const char *argument) {
@@ -446,6 +494,17 @@ static int grub_generate(BootLoader *loader, char **ret_text, size_t *ret_size, 
         return r;
 }
 
+static int grub_clean(BootLoader *loader) {
+        int r;
+
+        r = remove_generated(loader);
+        if (r >= 0)
+                r = root_remove_stale(loader->root_fd, DROPIN);
+        if (r >= 0)
+                r = root_remove_stale(loader->root_fd, loader->generated);
+        return r < 0 ? r : 0;
+}
+
 static const char *grub_tool_name(const BootLoader *loader) {
         return variant(loader)->tool_name;
 }
@@ -456,10 +515,12 @@ const BootLoaderOps grub_ops = {
         .configured = grub_configured,
         .entries = grub_entries,
         .foreign = grub_foreign,
+        .explain_difference = grub_explain_difference,
         .prepare = grub_prepare,
         .asked = grub_asked,
         .owns = grub_owns,
         .tool_name = grub_tool_name,
         .check_tool = grub_check_tool,
         .generate = grub_generate,
+        .clean = grub_clean,
 };

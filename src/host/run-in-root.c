@@ -149,8 +149,13 @@ static int watch(pid_t pid, int output_fd, int signal_fd, unsigned long long tim
                 r = poll(fds, ELEMENTSOF(fds), info.si_pid == pid ? 0 : 200);
                 if (r < 0 && errno != EINTR)
                         return -errno;
-                if (r > 0 && (fds[1].revents & POLLIN))
+                if (r > 0 && (fds[1].revents & POLLIN)) {
+                        struct signalfd_siginfo taken;
+
+                        /* Taken note of: it must not end us later, when all is in order again */
+                        (void)!read(signal_fd, &taken, sizeof(taken));
                         return -EINTR;
+                }
                 if (r > 0 && fds[0].revents != 0) {
                         r = output_read(output, output_fd);
                         if (r <= 0)

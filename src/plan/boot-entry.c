@@ -41,14 +41,17 @@ static int add_difference(const BootEntry *entry, char *const *arguments, Findin
         wanted = arguments_join(arguments);
         if (!has || !wanted)
                 return -ENOMEM;
-        return findings_add(
-                findings, "entry-differs", SEVERITY_ERROR, -1,
-                "%s, line %u: entry '%s'%s has %s%s%s of the dmemd arguments, and %s%s%s is "
-                "wanted",
-                entry->path, entry->line, entry->title,
-                entry->is_default ? ", which boots by default," : "", *has ? "`" : "",
-                *has ? has : "none", *has ? "`" : "", *wanted ? "`" : "", *wanted ? wanted : "none",
-                *wanted ? "`" : "");
+        return findings_add(findings, "entry-differs", SEVERITY_ERROR, -1,
+                            "%s, line %u: entry '%s'%s has %s%s%s of the dmemd arguments, and "
+                            "%s%s%s is wanted%s",
+                            entry->path, entry->line, entry->title,
+                            entry->is_default ? ", which boots by default," : "", *has ? "`" : "",
+                            *has ? has : "none", *has ? "`" : "", *wanted ? "`" : "",
+                            *wanted ? wanted : "none", *wanted ? "`" : "",
+                            entry->kind == BOOT_ENTRY_OTHER
+                                    ? "; it is written by hand, so add them there by hand or let "
+                                      "another entry boot by default"
+                                    : "");
 }
 
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings) {
@@ -83,6 +86,13 @@ int boot_entries_check(const BootEntries *entries, char *const *arguments, Findi
                         return r;
         }
         return as_planned;
+}
+
+int boot_override_add(Findings *findings, const char *path, unsigned line, const char *name) {
+        return findings_add(findings, "settings-overridden", SEVERITY_ERROR, -1,
+                            "%s, line %u: sets %s anew, and is read after the settings of dmemd; "
+                            "let it add to $%s, or rename the file so that it comes before",
+                            path, line, name, name);
 }
 
 static bool needs_dmem(char *const *arguments) {

@@ -64,6 +64,12 @@ int boot_entries_check(const BootEntries *entries, char *const *arguments, Findi
 int boot_entries_check_kernels(const BootEntries *entries, char *const *arguments,
                                Findings *findings);
 
+/*
+ * A remark that explains `entry-differs`: @path, line @line, sets @name anew after our own settings
+ * were read. Finding `settings-overridden` of severity error. Returns 0 or -ENOMEM.
+ */
+int boot_override_add(Findings *findings, const char *path, unsigned line, const char *name);
+
 /* One of our arguments, set by somebody else. */
 typedef struct ForeignArgument {
         char *path; /* below the root */
