@@ -36,7 +36,7 @@ static int build_word(const Plan *plan, const char *prefix, node_value_t value, 
         f = open_memstream(&word, &size);
         if (!f)
                 return -ENOMEM;
-        fputs(prefix, f);
+        fprintf(f, "%s", prefix);
         for (size_t i = 0; i < plan->n_nodes; i++) {
                 uint64_t v = value(&plan->nodes[i]);
                 char text[FORMAT_SIZE_MAX];
@@ -45,7 +45,7 @@ static int build_word(const Plan *plan, const char *prefix, node_value_t value, 
                         continue;
                 fprintf(f, "%s%u:", any ? "," : "", plan->nodes[i].id);
                 if (is_size)
-                        fputs(format_size(text, v), f);
+                        fprintf(f, "%s", format_size(text, v));
                 else
                         fprintf(f, "%" PRIu64, v);
                 any = true;
