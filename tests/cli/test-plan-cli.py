@@ -451,5 +451,33 @@ Size=1G
 """, ""))
 
 
+class Manual(unittest.TestCase):
+    """What there is, is described."""
+
+    @staticmethod
+    def page(name):
+        return (SOURCE / "man" / name).read_text().replace("\\-", "-")
+
+    def test_dmemctl(self):
+        page, (_, text, _) = self.page("dmemctl.1"), run("--help")
+        for verb in re.findall(r"^  ([a-z-]+) ", text.split("Options:")[0], re.M):
+            self.assertRegex(page, rf"(?m)^\.B {verb}$")
+        for option in re.findall(r"--[a-z0-9-]+", text):
+            self.assertIn(option, page)
+
+    def test_findings(self):
+        page = self.page("dmemctl.1")
+        for source in [*SOURCE.glob("src/*/*.c")]:
+            for code in re.findall(r'findings_add\([^"]*?"([a-z-]+)"', source.read_text()):
+                self.assertIn(code, page, source)
+
+    def test_settings(self):
+        page = self.page("dmemd.conf.5")
+        settings = re.findall(r"(?m)^#([A-Z]\w+)=", (SOURCE / "conf/dmemd.conf").read_text())
+        self.assertGreater(len(settings), 15)
+        for setting in settings:
+            self.assertIn(f"{setting}=", page)
+
+
 if __name__ == "__main__":
     unittest.main()
