@@ -358,7 +358,7 @@ TEST(zoneinfo_cut_anywhere) {
         EXPECT_EQ("zoneinfo", root_read_file(fixture_fd, "proc/zoneinfo", &zoneinfo, &size), 0);
         EXPECT_EQ("meminfo", root_read_text(fixture_fd, NODES "node0/meminfo", &meminfo), 0);
         tree_write(root_fd, NODES "node0/meminfo", meminfo);
-        for (size_t length = 0; length <= size; length += 3) {
+        for (size_t length = 0; length <= size; length += 29) {
                 _cleanup_(topology_freep) Topology *t = NULL;
                 const TopologyNode *node;
 
@@ -370,7 +370,7 @@ TEST(zoneinfo_cut_anywhere) {
                 EXPECT_EQ("installed", node->installed,
                           (node->source == MEMORY_ZONEINFO ? 7339488 : 7212936) * KiB);
         }
-        EXPECT_TRUE("some are exact, some are not", n_exact > 100 && n_exact < size / 3 - 100);
+        EXPECT_TRUE("some are exact, some are not", n_exact > 10 && n_exact < size / 29 - 10);
 }
 
 TEST(page_size) {
