@@ -16,6 +16,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
 
+sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree, MiB
 from private_bus import Daemon, Notify, PrivateBus, Signals, TIMEOUT, need, wait_for

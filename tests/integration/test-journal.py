@@ -18,6 +18,7 @@ import sys
 import tempfile
 import unittest
 
+sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree
 from private_bus import Daemon, PrivateBus, SKIP, TIMEOUT, need, wait_for

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""dmemctl status on hosts made of files.
+
+Environment: DMEMCTL, DMEMD_SOURCE, DMEMD_FIXTURES; DMEMD_CORPUS optionally.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+DMEMCTL = os.environ["DMEMCTL"]
+SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
+FIXTURES = pathlib.Path(os.environ["DMEMD_FIXTURES"])
+CORPUS = pathlib.Path(os.environ.get("DMEMD_CORPUS", SOURCE.parent / "shared"))
+
+sys.dont_write_bytecode = True  # the sources stay as they are
+sys.path.insert(0, str(SOURCE / "tests/integration"))
+from host_tree import GiB, HostTree, MiB
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+
+def dmemctl(*arguments, stdout=subprocess.PIPE, **environment):
+    return subprocess.run([DMEMCTL, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True,
+                          timeout=30, env=os.environ | environment, check=False)
+
+
+class StatusTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="dmemd-test-")
+        self.addCleanup(folder.cleanup)
+        self.tree = HostTree(pathlib.Path(folder.name))
+
+    def status(self, *arguments, **kwargs):
+        return dmemctl(f"--root={self.tree.root}", *arguments, "status", **kwargs)
+
+    def json(self) -> dict:
+        return json.loads(self.status("--json=short").stdout)
+
+    def remove_class(self):
+        for node in (0, 1):
+            folder = self.tree.root / f"sys/class/dmem/node{node}"
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+        (self.tree.root / "sys/class/dmem").rmdir()
+
+    def test_in_force(self):
+        run = self.status()
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        lines = run.stdout.splitlines()
+        self.assertEqual(lines[0], "in-force (from the files below --root=)")
+        self.assertEqual(lines[2].split(), ["NODE", "CONFIGURED", "BOOTED", "GRANTED", "USED",
+                                            "FREE", "POISONED", "CPUS"])
+        self.assertEqual(lines[3].split(), ["0", "-", "4G", "4G", "0", "4G", "0", "0-1"])
+        self.assertEqual(lines[4].split(), ["1", "-", "6G", "6G", "0", "6G", "0", "2-3"])
+        self.assertIn("Saved:      160M of struct pages", lines)
+        self.assertEqual(lines[-1], "Nothing to do.")
+
+    def test_without_a_verb(self):
+        run = dmemctl(f"--root={self.tree.root}")
+        self.assertEqual(run.stdout, self.status().stdout)
+
+    def test_no_legend(self):
+        run = self.status("--no-legend")
+        self.assertNotIn("NODE", run.stdout)
+        self.assertNotIn("Nothing to do", run.stdout)
+
+    def test_exit_status(self):
+        self.tree.set(1, "size_bytes", 5 * GiB)
+        self.tree.write("sys/class/dmem/node1/regions", f"{1 << 33:#x}-{(1 << 33) + 5 * GiB:#x}\n")
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertTrue(run.stdout.startswith("drift"))
+        self.assertIn("Node 1", run.stdout)
+        self.assertIn("journalctl", run.stdout.splitlines()[-1])
+        self.assertEqual(self.status("-j").returncode, 3)
+
+    def test_poisoned(self):
+        self.tree.set(0, "poisoned_bytes", 8192)
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertTrue(run.stdout.startswith("degraded"))
+        self.assertIn("8K", run.stdout)
+
+    def test_kernel_without_support(self):
+        self.remove_class()
+        self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("CONFIG_DMEM", run.stdout.splitlines()[-1])
+
+    def test_module_missing(self):
+        self.remove_class()
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("dmemd-setup.service", run.stdout.splitlines()[-1])
+        self.assertIsNone(self.json()["nodes"][0]["granted_bytes"])
+
+    def test_banana(self):
+        self.remove_class()
+        self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
+        self.tree.cmdline("dmem=banana")
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("banana", run.stdout)
+
+    def test_nothing(self):
+        self.remove_class()
+        self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
+        self.tree.cmdline("")
+        run = self.status()
+        self.assertEqual(run.returncode, 0)
+        self.assertTrue(run.stdout.startswith("none"))
+        self.assertIn("dmemctl plan", run.stdout.splitlines()[-1])
+
+    @unittest.skipUnless(os.geteuid() == 0, "what apply notes is believed of root only")
+    def test_pending_reboot(self):
+        self.tree.write("etc/dmemd/dmemd.conf", "[Node 0]\nSize=3G\n[Node 1]\nSize=6G\n")
+        self.tree.applied("dmem=0:3G,1:6G")
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertTrue(run.stdout.startswith("pending-reboot"))
+        self.assertEqual(run.stdout.splitlines()[3].split()[1:4], ["3G", "4G", "4G"])
+        self.assertIn("as last applied", run.stdout)
+        self.assertTrue(run.stdout.splitlines()[-1].startswith("Reboot"))
+        status = self.json()
+        self.assertEqual((status["configured_source"], status["reboot_required"]),
+                         ("applied", True))
+
+    def test_bad_configuration(self):
+        """What runs is shown all the same."""
+        self.tree.write("etc/dmemd/dmemd.conf", "[Plan]\nBackend=magic\n")
+        run = self.status("-j")
+        self.assertIn("dmemd.conf:2:", run.stderr)
+        status = json.loads(run.stdout)
+        self.assertIsNone(status["backend"])
+        self.assertEqual((run.returncode, status["state"]), (0, "in-force"))
+
+    def test_numbers(self):
+        self.tree.set(0, "used_bytes", 2 * MiB)
+        self.tree.set(0, "free_bytes", 4 * GiB - 2 * MiB)
+        status = self.json()
+        self.assertEqual(status["used_bytes"], 2 * MiB)
+        self.assertEqual(status["free_bytes"], 10 * GiB - 2 * MiB)
+        self.assertEqual(status["nodes"][1]["regions"],
+                         [{"start": "0x300000000", "end": "0x480000000"}])
+        self.assertEqual(status["mounts"],
+                         [{"where": "/run/dmemfs", "nodes": "all", "page_size": 2 * MiB}])
+
+    def test_full_disk(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            run = self.status(stdout=full)
+        self.assertEqual(run.returncode, 1)
+        self.assertNotEqual(run.stderr, "")
+
+    def test_writes_nothing(self):
+        def files():
+            return {str(p): p.stat().st_mtime_ns for p in self.tree.root.rglob("*")}
+
+        before = files()
+        self.status()
+        self.assertEqual(files(), before)
+
+    @unittest.skipUnless(jsonschema, "python3-jsonschema is not installed")
+    def test_schema(self):
+        schema = json.loads((SOURCE / "conf/schema/status.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        validator = jsonschema.Draft202012Validator(schema)
+        self.tree.write("sys/class/dmem/node0/size_bytes", "?\n")
+        roots = [self.tree.root, *sorted(p for p in FIXTURES.iterdir() if p.is_dir())]
+        if (CORPUS / "topologies").is_dir():
+            roots += sorted(p for p in (CORPUS / "topologies").iterdir() if p.is_dir())
+        with tempfile.TemporaryDirectory() as empty:
+            for root in (*roots, pathlib.Path(empty)):
+                run = dmemctl(f"--root={root}", "-j", "status")
+                self.assertIn(run.returncode, (0, 3), f"{root}: {run.stderr}")
+                validator.validate(json.loads(run.stdout))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
