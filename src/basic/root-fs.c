@@ -281,7 +281,8 @@ static int write_all(int fd, const char *data, size_t size) {
 
 /* What a crashed writer of the same file left behind; nobody else uses such names. */
 static void temporary_name(char buffer[static NAME_MAX + 1], const char *name) {
-        (void)snprintf(buffer, NAME_MAX + 1, TEMPORARY_PREFIX "%s", name);
+        (void)snprintf(buffer, NAME_MAX + 1, TEMPORARY_PREFIX "%.*s",
+                       NAME_MAX - (int)strlen(TEMPORARY_PREFIX), name);
 }
 
 /* Fills the temporary file: content first, then owner and mode, then the disk. */
