@@ -10,6 +10,7 @@
 #include <linux/sched/mm.h>
 
 #include "dmemfs.h"
+#include "trace.h"
 
 static struct dmemfs_sb_info *vma_sb_info(const struct vm_area_struct *vma)
 {
@@ -99,6 +100,7 @@ static vm_fault_t dmemfs_huge_fault(struct vm_fault *vmf, unsigned int order)
 
 unlock:
 	filemap_invalidate_unlock_shared(mapping);
+	trace_dmemfs_fault(inode, vmf->address, vmf->pgoff, order, fault);
 	return fault;
 }
 

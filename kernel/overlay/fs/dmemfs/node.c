@@ -11,6 +11,7 @@
 #include <linux/topology.h>
 
 #include "dmemfs.h"
+#include "trace.h"
 
 static bool clear_all;
 module_param(clear_all, bool, 0444);
@@ -108,6 +109,7 @@ static int clearer(void *data)
 
 		while (dmem_pool_clear_next(&node->pool, &pfn, &nr)) {
 			clear_units(pfn, nr);
+			trace_dmemfs_clear(node->nid, pfn, nr);
 			pfn += nr;
 		}
 
@@ -300,13 +302,16 @@ int dmem_set_limit(struct dmem_account *account, u64 limit)
  */
 int dmem_promise(struct dmem_account *account, u64 nr)
 {
+	u64 charged;
 	int ret;
 
 	if (!nr)
 		return 0;
 	spin_lock(&ledger_lock);
 	ret = dmem_ledger_promise(&ledger, account, nr);
+	charged = account->charged;
 	spin_unlock(&ledger_lock);
+	trace_dmemfs_promise(nr, charged, ret);
 	return ret;
 }
 
@@ -419,6 +424,7 @@ static int alloc_on_node(struct dmem_account *account, struct dmem_node *node, u
 		if (!r) {
 			if (dirty)
 				clear_dirty(node, order, ret);
+			trace_dmemfs_alloc(node->nid, ret->pfn, ret->nr, dirty);
 			return 0;
 		}
 		if (r != -ENOSPC)
@@ -502,6 +508,7 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 		if (WARN_ON_ONCE(!range))
 			return;
 		nr = min3(piece.nr, PHYS_PFN(range->end) - piece.pfn, DMEM_SPAN_UNITS);
+		trace_dmemfs_free(node->nid, piece.pfn, nr);
 
 		mutex_lock(&node->lock);
 		dmem_pool_free(&node->pool, piece.pfn, nr);

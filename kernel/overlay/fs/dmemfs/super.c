@@ -19,6 +19,9 @@
 
 #include "dmemfs.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 #define DMEMFS_DEFAULT_MODE	0755
 
 static struct kmem_cache *inode_cache __ro_after_init;
