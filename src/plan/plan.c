@@ -121,6 +121,7 @@ static int find_host_facts(Planner *pl) {
 
 /* `0-3,7`: the nodes for which sysfs gave only an estimate; an empty text when there are none. */
 static char *list_estimated(const Topology *t) {
+        _cleanup_(id_set_done) IdSet set = {};
         _cleanup_free_ char *text = NULL;
         size_t size;
         FILE *f;
@@ -130,8 +131,10 @@ static char *list_estimated(const Topology *t) {
                 return NULL;
         for (size_t i = 0, n = 0; i < t->n_nodes; i++)
                 if (t->nodes[i].source == MEMORY_MEMINFO)
-                        fprintf(f, "%s%u", n++ > 0 ? ", " : "", t->nodes[i].id);
-        return fclose(f) == 0 ? TAKE_PTR(text) : NULL;
+                        fprintf(f, "%s%u", n++ > 0 ? "," : "", t->nodes[i].id);
+        if (fclose(f) != 0 || id_set_parse(text, &set) < 0)
+                return NULL;
+        return id_set_format(&set);
 }
 
 static int find_estimated(Planner *pl) {
@@ -143,8 +146,8 @@ static int find_estimated(Planner *pl) {
         if (ids[0] == '\0')
                 return 0;
         return findings_add(&pl->plan->findings, "installed-estimated", SEVERITY_WARNING, -1,
-                            "/proc/zoneinfo does not tell what is installed on node %s: MemTotal "
-                            "is taken instead, which is a little less and changes with the plan",
+                            "/proc/zoneinfo does not tell what is installed (node %s): MemTotal is "
+                            "taken instead, which is a little less and changes with the plan",
                             ids);
 }
 
@@ -267,7 +270,7 @@ static int find_rounded_down(Planner *pl, PlanNode *n, const Wish *w, uint64_t a
                             given == 0 ? SEVERITY_WARNING : SEVERITY_INFO, (int)n->id,
                             "Node %u: %s asked for become %s, a multiple of %s; change Align= or "
                             "%s",
-                            n->id, format_size_rounded(asked_text, asked),
+                            n->id, format_size(asked_text, align_down(asked, MiB)),
                             format_size(given_text, given), format_size(unit, share_unit(pl->p)),
                             setting);
 }

@@ -250,6 +250,13 @@ TEST(messages) {
                 { "huge pages", "0:64G", "[HugePages]\nPages2M=65536\n", "does-not-fit",
                   "Node 0: huge pages of 128G do not fit, 60G are available after what stays with "
                   "the kernel; lower Pages2M= in /etc/dmemd/dmemd.conf, line 2" },
+                { "estimated", "0:64Ge 1:64Ge 2:64Ge 3:64G 9:64Ge", "", "installed-estimated",
+                  "/proc/zoneinfo does not tell what is installed (node 0-2,9): MemTotal is taken "
+                  "instead, which is a little less and changes with the plan" },
+                { "rounded", "0:65G", "[Dmem]\nSize=33%\n", "rounded-down",
+                  "Node 0: 21964M asked for become 21G, a multiple of 1G; change Align= or Size= "
+                  "in "
+                  "/etc/dmemd/dmemd.conf, line 2" },
                 { "missing nodes", "0:64G 2:64G", "[Dmem]\nNodes=0-4,9\n", "no-such-node",
                   "This host has no node 1,3-4,9; correct Nodes= in /etc/dmemd/dmemd.conf, line "
                   "2" },
