@@ -451,6 +451,43 @@ Size=1G
 """, ""))
 
 
+@unittest.skipUnless(jsonschema, "python3-jsonschema is not installed")
+class Schemas(unittest.TestCase):
+    """What the other verbs print is what their schemas say, whatever is known of the host."""
+
+    def validate(self, name, *arguments):
+        schema = json.loads((SOURCE / f"conf/schema/{name}.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        status, out, err = run("-j", *arguments)
+        if out == "":
+            self.assertNotEqual((status, err), (0, ""), arguments)
+            return None
+        document = json.loads(out)
+        jsonschema.Draft202012Validator(schema).validate(document)
+        return document
+
+    def hosts(self):
+        yield from (f for f in sorted(FIXTURES.iterdir()) if (f / "SOURCE").exists())
+        for configured, booted in ("", ""), ("dmem=0:12G,1:14G", ""), ("dmem=0:1G", "dmem=0:1G"):
+            tree = Tree(self)
+            tree.boots_with(configured, booted)
+            yield tree.root
+        tree.conf("[HugePages]\nPages1G=2\n[Plan]\nBackend=hugetlb\n")
+        yield tree.root
+
+    def test_status_and_verify(self):
+        for root in self.hosts():
+            self.assertIsNotNone(self.validate("status", f"--root={root}", "status"))
+            self.validate("verify", f"--root={root}", "verify")
+
+    def test_apply(self):
+        for root in self.hosts():
+            self.validate("apply", f"--root={root}", "apply", "--dry-run")
+        tree = Tree(self)
+        tree.boots_with("dmem=0:12G,1:14G", "")
+        self.validate("apply", f"--root={tree.root}", "revert", "--dry-run")
+
+
 class Manual(unittest.TestCase):
     """What there is, is described."""
 
