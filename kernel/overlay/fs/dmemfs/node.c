@@ -405,40 +405,31 @@ static void clear_dirty(struct dmem_node *node, unsigned int order, const struct
 			clear_units(pfn, DMEM_CHUNK_UNITS);
 }
 
-/* As much as the node can give in one piece, at most of @order, for order 0 at most @want pages. */
+/* One piece of @order of a node, or up to @want pages if that is 0. */
 static int alloc_on_node(struct dmem_account *account, struct dmem_node *node, unsigned int order,
 			 unsigned long want, struct dmem_piece *ret)
 {
-	for (;;) {
-		unsigned long nr = order ? 1UL << order : want;
-		int r = -ENOSPC;
-		bool dirty;
+	unsigned long nr = order ? 1UL << order : want;
+	bool dirty;
+	int r;
 
-		if (take(account, node, nr)) {
-			r = alloc_from_pool(node, order, want, ret, &dirty);
-			if (r)
-				untake(account, node, nr);
-			else if (ret->nr < nr)
-				untake(account, node, nr - ret->nr);
-		}
-		if (!r) {
-			if (dirty)
-				clear_dirty(node, order, ret);
-			trace_dmemfs_alloc(node->nid, ret->pfn, ret->nr, dirty);
-			return 0;
-		}
-		if (r != -ENOSPC)
-			return r;
-
-		if (order == DMEM_SPAN_ORDER)
-			order = DMEM_CHUNK_ORDER;
-		else if (order)
-			order = 0;
-		else if (want > 1)
-			want = 1;
-		else
-			return r;
+	if (!take(account, node, nr)) {
+		/* Of single pages there may be fewer than all. */
+		if (order || want == 1 || !take(account, node, 1))
+			return -ENOSPC;
+		nr = 1;
 	}
+	r = alloc_from_pool(node, order, nr, ret, &dirty);
+	if (r) {
+		untake(account, node, nr);
+		return r;
+	}
+	if (ret->nr < nr)
+		untake(account, node, nr - ret->nr);
+	if (dirty)
+		clear_dirty(node, order, ret);
+	trace_dmemfs_alloc(node->nid, ret->pfn, ret->nr, dirty);
+	return 0;
 }
 
 /* The node nearest to @near that has not been tried, out of @mask unless it is NULL. */
@@ -458,17 +449,32 @@ static struct dmem_node *nearest_node(int near, const nodemask_t *mask, const un
 	return best;
 }
 
+/* One piece of @order of the nearest node that has one, out of @mask unless it is NULL. */
+static int alloc_nearest(struct dmem_account *account, const nodemask_t *mask, int near,
+			 unsigned int order, unsigned long want, struct dmem_piece *ret)
+{
+	DECLARE_BITMAP(tried, MAX_NUMNODES) = {};
+	struct dmem_node *node;
+	int r = -ENOSPC;
+
+	while (r == -ENOSPC && (node = nearest_node(near, mask, tried))) {
+		__set_bit(node->number, tried);
+		r = alloc_on_node(account, node, order, want, ret);
+	}
+	return r;
+}
+
 /**
  * dmem_alloc() - turn a promise into memory, cleared
  * @account: who has a promise for at least all that is asked for
- * @prefer:  nodes to be tried first, or NULL
- * @near:    among them, and among the others, the nearest to this node is tried first
+ * @prefer:  nodes that somebody asked for, or NULL
+ * @near:    among nodes that are as good otherwise, the nearest to this node is taken
  * @order:   %0, %DMEM_CHUNK_ORDER or %DMEM_SPAN_ORDER
  * @want:    for order %0, the most pages to get
  * @ret:     what was got: one of the size asked for, or a smaller one, at least a page
  *
- * Nearness goes before size: a smaller piece of a preferred node is taken before a larger one of
- * another node.
+ * Size goes before nearness, as with huge pages, but not before what somebody asked for: smaller
+ * pieces of @prefer are taken before a larger one of another node.
  *
  * Context: Process context, sleeps. Nobody else may see the memory before this returns.
  * Return: %0 or -ENOMEM, if the kernel has no memory of its own for the bookkeeping.
@@ -476,24 +482,21 @@ static struct dmem_node *nearest_node(int near, const nodemask_t *mask, const un
 int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
 	       unsigned int order, unsigned long want, struct dmem_piece *ret)
 {
-	DECLARE_BITMAP(tried, MAX_NUMNODES) = {};
+	static const unsigned int orders[] = { DMEM_SPAN_ORDER, DMEM_CHUNK_ORDER, 0 };
+	const nodemask_t *masks[] = { prefer, NULL };
+	unsigned int m, o;
 	int r = -ENOSPC;
 
-	for (;;) {
-		struct dmem_node *node = nearest_node(near, prefer, tried);
-
-		if (!node && prefer) {
-			prefer = NULL;
-			continue;
+	for (m = prefer ? 0 : 1; m < ARRAY_SIZE(masks); m++) {
+		for (o = 0; o < ARRAY_SIZE(orders); o++) {
+			if (orders[o] > order)
+				continue;
+			r = alloc_nearest(account, masks[m], near, orders[o], want, ret);
+			if (r != -ENOSPC)
+				return r;
 		}
-		if (!node)
-			break;
-		__set_bit(node->number, tried);
-		r = alloc_on_node(account, node, order, want, ret);
-		if (r != -ENOSPC)
-			return r;
 	}
-	WARN_ONCE(r == -ENOSPC, "dmemfs: no memory behind a promise\n");
+	WARN_ONCE(1, "dmemfs: no memory behind a promise\n");
 	return r;
 }
 
