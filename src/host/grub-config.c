@@ -9,6 +9,15 @@
 /* Submenus in submenus and blocks in blocks; real files have two levels. */
 #define DEPTH_MAX 32
 
+/* COMMAND_LINE_SIZE of the architectures we plan for: a longer argument never reaches a kernel. */
+#define ARGUMENT_MAX 4096
+
+/* Enough of a word to see whether it is ours. */
+#define KEY_MAX 40
+
+/* Titles and ids of entries are shorter; what is longer is no name but some accident. */
+#define NAME_LENGTH_MAX 4096
+
 DEFINE_CLEANUP(char **, strv_free);
 
 typedef enum TokenKind {
@@ -669,7 +678,7 @@ int grub_config_parse(const char *path, const char *text, size_t size, const cha
         if (streq(chosen, "${saved_entry}") || streq(chosen, "$saved_entry"))
                 chosen = saved_entry ? saved_entry : "0";
         /* What leads nowhere is the first entry, as GRUB does it */
-        if (!parser_mark_default(&p, chosen))
+        if (strnlen(chosen, NAME_LENGTH_MAX) == NAME_LENGTH_MAX || !parser_mark_default(&p, chosen))
                 (void)parser_mark_default(&p, "0");
 
         for (size_t i = 0; i < p.entries.n_items; i++) {
@@ -714,12 +723,21 @@ static bool begins_argument(char before) {
         return before == '\0' || is_blank(before) || strchr("\n'\"=;(`", before);
 }
 
+/* Up to what ends a word, a quoted text or a command, but no more than @limit. */
+static size_t argument_length(const char *p, size_t limit) {
+        size_t n = 0;
+
+        while (n < limit && p[n] != '\0' && !strchr(" \t\r\n'\";)`\\", p[n]))
+                n++;
+        return n;
+}
+
 int grub_find_arguments(const char *path, const char *text, ShellText kind, ForeignArguments *ret) {
         char quote = '\0', before = '\0';
         unsigned line = 1;
 
         for (const char *p = text; *p != '\0';) {
-                size_t length = strcspn(p, " \t\r\n'\";)`\\");
+                size_t length = begins_argument(before) ? argument_length(p, KEY_MAX) : 0;
                 _cleanup_free_ char *word = NULL;
                 int r;
 
@@ -728,11 +746,12 @@ int grub_find_arguments(const char *path, const char *text, ShellText kind, Fore
                         before = ' ';
                         continue;
                 }
-                if (length > 0 && begins_argument(before)) {
+                if (length > 0) {
                         word = strndup(p, length);
                         if (!word)
                                 return -ENOMEM;
                         if (cmdline_word_is_ours(word)) {
+                                length = argument_length(p, ARGUMENT_MAX);
                                 r = foreign_arguments_add(ret, path, line, word, length);
                                 if (r < 0)
                                         return r;
