@@ -12,8 +12,6 @@
 #include "host/plan-json.h"
 #include "plan/cmdline.h"
 
-DEFINE_CLEANUP(char **, strv_free);
-
 /* The parts of a node, in the order in which bar and table show them. */
 typedef enum Part {
         PART_KERNEL,
