@@ -86,8 +86,13 @@ class PrivateBus:
                             "org.dmemd1.Manager", method)
         return json.loads(json.loads(reply.stdout)["data"][0])
 
-    def owner(self) -> bool:
-        return "org.dmemd1 " in self.busctl("list", "--acquired", "--no-legend").stdout
+    def owner(self) -> int:
+        """The process that has the name org.dmemd1, 0 if none has."""
+        for line in self.busctl("list", "--acquired", "--no-legend").stdout.splitlines():
+            name, pid, *_ = line.split()
+            if name == "org.dmemd1":
+                return int(pid)
+        return 0
 
 
 class Notify:
@@ -126,7 +131,8 @@ class Daemon:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"dmemd ended with {self.process.returncode}: {self.text()}")
-            return self.bus.owner()
+            # Not one before us whose end the bus has not noticed yet.
+            return self.bus.owner() == self.process.pid
 
         wait_for("the name org.dmemd1", ready)
         return self

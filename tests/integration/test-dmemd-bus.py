@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """dmemd on a bus of its own, looking at a host made of files.
 
-usage: test-dmemd-bus.py DMEMD DMEMCTL SOURCE_ROOT
+usage: test-dmemd-bus.py DMEMD DMEMCTL FUZZ_BUS SOURCE_ROOT
 """
 
 import json
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree, MiB
 from private_bus import Daemon, Notify, PrivateBus, Signals, TIMEOUT, need, wait_for
 
-DMEMD, DMEMCTL, SOURCE_ROOT = "", "", pathlib.Path()
+DMEMD, DMEMCTL, FUZZ_BUS, SOURCE_ROOT = "", "", "", pathlib.Path()
 NODE = "org.dmemd1.Node"
 UNKNOWN = 2**64 - 1
 
@@ -132,6 +133,23 @@ class Refusals(BusTest):
                                      *arguments, check=False)
             self.assertNotEqual(result.returncode, 0, arguments)
         self.assertIsNone(daemon.process.poll())
+
+    def test_random_calls(self):
+        """While what the daemon looks at changes below it."""
+        daemon = self.start()
+        with subprocess.Popen([FUZZ_BUS, "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, env=self.bus.environment()) as fuzz:
+            size = 0
+            while fuzz.poll() is None:
+                size = (size + 7) % 13
+                self.tree.set(1, "size_bytes", size * GiB)
+                self.tree.add_node(size + 2, GiB, (size + 16) << 32)
+                daemon.reload()
+                time.sleep(0.05)
+            output = fuzz.stdout.read()
+        self.assertEqual(fuzz.returncode, 0, output + daemon.text())
+        self.assertIsNone(daemon.process.poll())
+        self.bus.get("State")
 
     def test_one_daemon_only(self):
         self.start()
@@ -346,9 +364,10 @@ class ManPage(BusTest):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 5:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    DMEMD, DMEMCTL, SOURCE_ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+    DMEMD, DMEMCTL, FUZZ_BUS = sys.argv[1:4]
+    SOURCE_ROOT = pathlib.Path(sys.argv[4])
     need("dbus-daemon", "busctl")
-    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
