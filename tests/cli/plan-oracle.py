@@ -3,12 +3,13 @@
 """Computes plans a second time and compares: for every host of the corpus and of the fixtures.
 
 Written from dmemctl(1) and dmemd.conf(5), not from the C code, and with numbers that never round
-or wrap. usage: plan-oracle.py [ROOT...]; without arguments the hosts in $DMEMD_CORPUS/topologies/
-and in $DMEMD_FIXTURES. Skips (77) if there are none.
+or wrap. usage: plan-oracle.py [ROOT...]; without arguments the hosts in $DMEMD_FIXTURES and in topologies/ of
+the corpus, a folder named by $DMEMD_CORPUS. Skips (77) if there are none.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import math
@@ -353,14 +354,16 @@ def check_host(root: pathlib.Path) -> int:
 def main() -> int:
     roots = [pathlib.Path(a) for a in sys.argv[1:]]
     if not roots:
-        for variable, below in ("DMEMD_CORPUS", "topologies"), ("DMEMD_FIXTURES", "."):
-            folder = pathlib.Path(os.environ.get(variable) or "/nonexistent") / below
+        source = pathlib.Path(os.environ["DMEMD_SOURCE"])
+        corpus = pathlib.Path(os.environ.get("DMEMD_CORPUS", source.parent / "shared"))
+        for folder in pathlib.Path(os.environ["DMEMD_FIXTURES"]), corpus / "topologies":
             if folder.is_dir():
                 roots += sorted(f for f in folder.iterdir() if (f / "SOURCE").exists())
     if not roots:
-        print("skipped: neither DMEMD_CORPUS nor DMEMD_FIXTURES leads to captured hosts")
+        print("skipped: there are no captured hosts, see DMEMD_CORPUS")
         return 77
-    failures = sum(map(check_host, roots))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = sum(pool.map(check_host, roots))
     print(f"{len(roots)} hosts, {len(CONFIGS)} configurations, {failures} differences")
     return 1 if failures else 0
 
