@@ -58,9 +58,15 @@ static int load_policy(int root_fd, Policy **ret) {
         int r;
 
         r = config_load(root_fd, NULL, &errors, ret);
-        for (size_t i = 0; i < errors.n_items; i++)
-                (void)setup_failed("configuration", "%s:%u: %s", errors.items[i].path,
-                                   errors.items[i].line, errors.items[i].message);
+        for (size_t i = 0; i < errors.n_items; i++) {
+                const ConfigError *e = &errors.items[i];
+
+                if (e->line > 0)
+                        (void)setup_failed("configuration", "%s:%u: %s", e->path, e->line,
+                                           e->message);
+                else
+                        (void)setup_failed("configuration", "%s: %s", e->path, e->message);
+        }
         if (r < 0 && errors.n_items == 0)
                 (void)setup_failed("configuration", "Cannot read the configuration: %s",
                                    strerror(-r));
