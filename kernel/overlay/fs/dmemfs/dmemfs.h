@@ -46,6 +46,7 @@
  * @start: first byte
  * @end:   first byte behind; both section aligned
  * @nid:   node
+ * @node:  the node of it, once that is set up
  * @map:   kernel mapping of all of it, write-back
  * @owned: iomem resource requested by us, or NULL if whoever reserved the range claimed it
  */
@@ -53,6 +54,7 @@ struct dmem_range {
 	phys_addr_t start;
 	phys_addr_t end;
 	int nid;
+	struct dmem_node *node;
 	void *map;
 	struct resource *owned;
 };

@@ -116,7 +116,7 @@ static void shrink(struct inode *inode, loff_t size)
 static ssize_t write_in_page(struct inode *inode, loff_t pos, struct iov_iter *from)
 {
 	size_t len = min_t(u64, iov_iter_count(from), PAGE_SIZE - offset_in_page(pos));
-	pgoff_t index = pos >> PAGE_SHIFT;
+	pgoff_t end = DIV_ROUND_UP_ULL(pos + iov_iter_count(from), PAGE_SIZE);
 	size_t copied;
 	int ret;
 
@@ -125,7 +125,7 @@ static ssize_t write_in_page(struct inode *inode, loff_t pos, struct iov_iter *f
 		return -EFAULT;
 
 	filemap_invalidate_lock_shared(inode->i_mapping);
-	ret = dmemfs_populate(inode, index, index + 1 + (iov_iter_count(from) >> PAGE_SHIFT), NULL);
+	ret = dmemfs_populate(inode, pos >> PAGE_SHIFT, end, NULL);
 	if (ret) {
 		filemap_invalidate_unlock_shared(inode->i_mapping);
 		return ret;

@@ -322,21 +322,16 @@ void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
  * @ledger:  the ledger
  * @account: who asks
  *
- * Counts what is not promised on the nodes of the account and respects its limit. Units that
- * others could move away from are not counted: this is for statfs(), which is out of date the
- * moment it returns.
- *
  * Return: units.
  */
-u64 dmem_ledger_available(const struct dmem_ledger *ledger, const struct dmem_account *account)
+u64 dmem_ledger_available(struct dmem_ledger *ledger, struct dmem_account *account)
 {
-	u64 sum = 0;
-	unsigned int n;
+	u64 placed;
 
-	for (n = 0; n < ledger->nr_nodes; n++)
-		if (account->allowed[n])
-			sum += unpromised(ledger, n);
 	if (account->limit < account->charged)
 		return 0;
-	return min(sum, account->limit - account->charged);
+	/* Try it. This may move the promises of others to other nodes, which nobody can see. */
+	placed = place(ledger, account, account->limit - account->charged);
+	unplace(ledger, account, placed);
+	return placed;
 }

@@ -79,6 +79,6 @@ void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account
 void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
 		     unsigned int node, u64 nr);
 
-u64 dmem_ledger_available(const struct dmem_ledger *ledger, const struct dmem_account *account);
+u64 dmem_ledger_available(struct dmem_ledger *ledger, struct dmem_account *account);
 
 #endif /* _DMEMFS_LEDGER_H */

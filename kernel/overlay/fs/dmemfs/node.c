@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/topology.h>
 
 #include "dmemfs.h"
@@ -23,6 +24,7 @@ struct dmem_node *dmem_nodes;
 unsigned int dmem_nr_nodes;
 
 static struct dmem_range *all_ranges;
+static struct dmem_range **by_address;	/* all_ranges, sorted by address only */
 static unsigned int nr_all_ranges;
 
 /* Guards the ledger and the accounts in it, their limits included. */
@@ -45,21 +47,22 @@ struct dmem_node *dmem_node_by_nid(int nid)
 	return NULL;
 }
 
-static struct dmem_range *range_of(unsigned long pfn, struct dmem_node **ret_node)
+/* The range with a page, or NULL. */
+static struct dmem_range *range_of(unsigned long pfn)
 {
 	phys_addr_t address = PFN_PHYS(pfn);
-	unsigned int n, i;
+	unsigned int low = 0, high = nr_all_ranges;
 
-	for (n = 0; n < dmem_nr_nodes; n++) {
-		for (i = 0; i < dmem_nodes[n].nr_ranges; i++) {
-			struct dmem_range *range = &dmem_nodes[n].ranges[i];
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+		struct dmem_range *range = by_address[mid];
 
-			if (address >= range->start && address < range->end) {
-				if (ret_node)
-					*ret_node = &dmem_nodes[n];
-				return range;
-			}
-		}
+		if (address < range->start)
+			high = mid;
+		else if (address >= range->end)
+			low = mid + 1;
+		else
+			return range;
 	}
 	return NULL;
 }
@@ -70,7 +73,7 @@ static struct dmem_range *range_of(unsigned long pfn, struct dmem_node **ret_nod
  */
 void *dmem_pfn_to_kaddr(unsigned long pfn)
 {
-	struct dmem_range *range = range_of(pfn, NULL);
+	struct dmem_range *range = range_of(pfn);
 
 	return range->map + (PFN_PHYS(pfn) - range->start);
 }
@@ -153,6 +156,7 @@ static int init_node(struct dmem_node *node, unsigned int number, struct dmem_ra
 	init_waitqueue_head(&node->cleared);
 	init_waitqueue_head(&node->freed);
 	for (i = 0; i < nr; i++) {
+		ranges[i].node = node;
 		ret = dmem_pool_add(&node->pool, PHYS_PFN(ranges[i].start),
 				    PHYS_PFN(ranges[i].end), clear_all);
 		if (ret)
@@ -160,6 +164,13 @@ static int init_node(struct dmem_node *node, unsigned int number, struct dmem_ra
 	}
 	ledger.free[number] = node->pool.nr_units;
 	return start_clearer(node);
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+	const struct dmem_range *l = *(struct dmem_range **)a, *r = *(struct dmem_range **)b;
+
+	return l->start < r->start ? -1 : l->start > r->start;
 }
 
 /**
@@ -183,10 +194,14 @@ int dmem_nodes_init(struct dmem_range *ranges, unsigned int nr)
 	if (ret)
 		return ret;
 	dmem_nodes = kcalloc(nr_nodes, sizeof(*dmem_nodes), GFP_KERNEL);
-	if (!dmem_nodes) {
+	by_address = kcalloc(nr, sizeof(*by_address), GFP_KERNEL);
+	if (!dmem_nodes || !by_address) {
 		ret = -ENOMEM;
 		goto exit;
 	}
+	for (i = 0; i < nr; i++)
+		by_address[i] = &ranges[i];
+	sort(by_address, nr, sizeof(*by_address), compare_addresses, NULL);
 	for (first = 0, i = 1; i <= nr; i++) {
 		struct dmem_node *node;
 
@@ -217,6 +232,8 @@ void dmem_nodes_exit(void)
 			kthread_stop(dmem_nodes[n].clearer);
 		dmem_pool_destroy(&dmem_nodes[n].pool);
 	}
+	kfree(by_address);
+	by_address = NULL;
 	kfree(dmem_nodes);
 	dmem_nodes = NULL;
 	dmem_nr_nodes = 0;
@@ -504,12 +521,13 @@ int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
 static void free_run(struct dmem_account *account, struct dmem_piece piece, bool promised)
 {
 	while (piece.nr) {
+		struct dmem_range *range = range_of(piece.pfn);
 		struct dmem_node *node;
-		struct dmem_range *range = range_of(piece.pfn, &node);
 		unsigned long nr;
 
 		if (WARN_ON_ONCE(!range))
 			return;
+		node = range->node;
 		nr = min3(piece.nr, PHYS_PFN(range->end) - piece.pfn, DMEM_SPAN_UNITS);
 		trace_dmemfs_free(node->nid, piece.pfn, nr);
 

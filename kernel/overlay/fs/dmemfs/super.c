@@ -16,6 +16,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
+#include <linux/suspend.h>
 
 #include "dmemfs.h"
 
@@ -560,6 +561,27 @@ static void init_inode_once(void *object)
 	inode_init_once(&info->vfs_inode);
 }
 
+/* An image of the system does not contain memory without struct page: guests would lose theirs. */
+static int on_power_event(struct notifier_block *block, unsigned long event, void *data)
+{
+	unsigned int n;
+
+	if (event != PM_HIBERNATION_PREPARE)
+		return NOTIFY_DONE;
+	for (n = 0; n < dmem_nr_nodes; n++) {
+		if (dmem_node_free_units(&dmem_nodes[n]) == dmem_nodes[n].pool.nr_units)
+			continue;
+		pr_err("no hibernation, files have memory on node %d that would be lost\n",
+		       dmem_nodes[n].nid);
+		return notifier_from_errno(-EBUSY);
+	}
+	return NOTIFY_OK;
+}
+
+static struct notifier_block power_notifier = {
+	.notifier_call = on_power_event,
+};
+
 static struct dmem_range *ranges;
 static unsigned int nr_ranges;
 
@@ -585,15 +607,20 @@ static int __init dmemfs_init(void)
 	ret = dmem_sysfs_init();
 	if (ret)
 		goto destroy_cache;
-	ret = register_filesystem(&dmemfs_type);
+	ret = register_pm_notifier(&power_notifier);
 	if (ret)
 		goto exit_sysfs;
+	ret = register_filesystem(&dmemfs_type);
+	if (ret)
+		goto unregister_notifier;
 
 	for (n = 0; n < dmem_nr_nodes; n++)
 		pr_info("node %d: %lu MiB\n", dmem_nodes[n].nid,
 			dmem_nodes[n].pool.nr_units >> (20 - PAGE_SHIFT));
 	return 0;
 
+unregister_notifier:
+	unregister_pm_notifier(&power_notifier);
 exit_sysfs:
 	dmem_sysfs_exit();
 destroy_cache:
@@ -608,6 +635,7 @@ put_regions:
 static void __exit dmemfs_exit(void)
 {
 	unregister_filesystem(&dmemfs_type);
+	unregister_pm_notifier(&power_notifier);
 	dmem_sysfs_exit();
 	/* Inodes are freed after a grace period. */
 	rcu_barrier();

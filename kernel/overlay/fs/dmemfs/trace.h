@@ -100,7 +100,11 @@ TRACE_EVENT(dmemfs_fault,
 	TP_printk("dev=%d:%d ino=%llu address=0x%lx pgoff=0x%lx order=%u %s",
 		  MAJOR(__entry->dev), MINOR(__entry->dev), __entry->ino, __entry->address,
 		  __entry->pgoff, __entry->order,
-		  __print_flags(__entry->fault, "|", VM_FAULT_RESULT_TRACE))
+		  __print_symbolic(__entry->fault,
+				   { (__force unsigned int)VM_FAULT_NOPAGE, "mapped" },
+				   { (__force unsigned int)VM_FAULT_FALLBACK, "smaller" },
+				   { (__force unsigned int)VM_FAULT_SIGBUS, "SIGBUS" },
+				   { (__force unsigned int)VM_FAULT_OOM, "OOM" }))
 );
 
 #endif /* _DMEMFS_TRACE_H */
