@@ -124,7 +124,10 @@ static void replace_status(Manager *m, Status *status) {
         m->plan_json = NULL;
 }
 
-/* Runs when nothing else is to be done: after the answer to whoever made us look. */
+/*
+ * Runs after the answer to whoever made us look. Of the same priority as the bus, so that nobody
+ * can keep us from it by asking on and on.
+ */
 static int on_tell(sd_event_source *source, void *userdata) {
         Manager *m = ASSERT_PTR(userdata);
 
@@ -163,10 +166,14 @@ int manager_look(Manager *m, uint64_t max_age_usec) {
         m->looked_usec = now;
         r = load_status(m, &status);
         if (r < 0) {
-                log_message(LOG_WARNING, "Cannot look at the host: %s; what was known stays",
-                            strerror(-r));
+                /* Once, and not for each caller that makes us try again. */
+                if (!m->look_failed)
+                        log_message(LOG_WARNING, "Cannot look at the host: %s; %s", strerror(-r),
+                                    m->status ? "what was known stays" : "nothing is known of it");
+                m->look_failed = true;
                 return r;
         }
+        m->look_failed = false;
         replace_status(m, status);
         return sd_event_source_set_enabled(m->tell_source, SD_EVENT_ONESHOT);
 }
@@ -195,9 +202,6 @@ static int add_sources(Manager *m) {
         int r;
 
         r = sd_event_add_defer(m->event, &m->tell_source, on_tell, m);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_priority(m->tell_source, SD_EVENT_PRIORITY_IDLE);
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(m->tell_source, SD_EVENT_OFF);

@@ -35,7 +35,7 @@ typedef struct Manager {
 
         sd_event_source *regular_source; /* every few minutes */
         sd_event_source *soon_source;    /* shortly after an event */
-        sd_event_source *tell_source;    /* when everything else is done */
+        sd_event_source *tell_source;    /* after we have looked */
         sd_event_source *mount_source;
         sd_event_source *applied_source; /* NULL while there is no folder to watch */
 
@@ -43,8 +43,9 @@ typedef struct Manager {
         Status *status; /* what we know; never NULL once manager_start() has returned */
         Status *told;   /* what the bus was told last; may be the same object as status */
         uint64_t looked_usec;
-        char *plan_json; /* GetPlan() of this status; NULL: not computed yet */
-        char *announced; /* what the journal was told last, see announce.h */
+        bool look_failed; /* the last time, and that was said */
+        char *plan_json;  /* GetPlan() of this status; NULL: not computed yet */
+        char *announced;  /* what the journal was told last, see announce.h */
 } Manager;
 
 /* @root: the directory to look at; `/` is this machine */
