@@ -9,6 +9,9 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tools=$top/tools
 cache=${DMEMD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dmemd}
 
+# What is installed from Debian is what we use, whatever other Python or Meson the user has
+export PATH=/usr/sbin:/sbin:/usr/bin:/bin
+
 say() {
         printf '== %s\n' "$*" >&2
 }
