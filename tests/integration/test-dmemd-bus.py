@@ -309,7 +309,8 @@ class Service(BusTest):
         runtime.mkdir()
         said = "The plan is in force: 10G reserved on 2 nodes"
         first = self.start(RUNTIME_DIRECTORY=str(runtime))
-        wait_for("the entry", lambda: said in first.text())
+        wait_for("the note of it", (runtime / "announced").exists)
+        self.assertIn(said, first.text())
         first.process.kill()
         first.process.wait(TIMEOUT)
         second = self.start(RUNTIME_DIRECTORY=str(runtime))
