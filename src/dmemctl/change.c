@@ -126,7 +126,8 @@ int change_compare(Change *c) {
                 if (r < 0)
                         return r;
         } else {
-                message("/%s: %s", generated ? generated : "", strerror(-r));
+                message("%s%s: %s", generated ? "/" : "", generated ? generated : "boot settings",
+                        strerror(-r));
                 return EXIT_FAILURE;
         }
         c->changed = c->boot.regenerate || settings_differ(&c->boot.settings);

@@ -109,6 +109,12 @@ static int prepare(Change *c, const Plan *plan) {
                         "nothing was changed");
                 return EXIT_FAILURE;
         }
+        if (r == -EBADMSG) {
+                message("%s: there is more than one line in it, so it is no kernel command line; "
+                        "nothing was changed",
+                        c->boot.settings.items[0].path);
+                return EXIT_FAILURE;
+        }
         return r < 0 ? r : change_compare(c);
 }
 

@@ -459,8 +459,10 @@ static int check_entries(BootLoader *loader, const char *text, size_t size,
 
         r = boot_loader_entries(loader, text, size, &entries);
         if (r < 0) {
-                say(ret_problem, "/%s as it would be now: %s", boot_loader_generated(loader),
-                    r == -EBADMSG ? "it is not whole" : strerror(-r));
+                const char *path = boot_loader_generated(loader);
+
+                say(ret_problem, "%s%s as it would be now: %s", path ? "/" : "",
+                    path ? path : "the boot settings", r == -EBADMSG ? "not whole" : strerror(-r));
                 return r;
         }
         r = boot_entries_check(&entries, change->arguments_after, findings);
@@ -732,6 +734,28 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
         return 0;
 }
 
+/* Where others write, too, only our arguments go back; a file that we made may go as a whole. */
+static int share_settings(BootLoader *loader, BootChange *change) {
+        bool was_there = false;
+        int r;
+
+        for (size_t i = 0; i < change->settings.n_items; i++)
+                was_there = was_there || change->settings.items[i].after;
+        boot_files_done(&change->settings);
+        r = boot_loader_prepare(loader, change->arguments_after, &change->settings);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < change->settings.n_items && !was_there; i++) {
+                BootFile *file = change->settings.items + i;
+
+                if (file->after && file->after[strspn(file->after, " \t\n")] == '\0') {
+                        free(TAKE_PTR(file->after));
+                        file->after_size = 0;
+                }
+        }
+        return 0;
+}
+
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
                               BootChange *ret) {
         _cleanup_(json_object_putp) json_object *object = NULL;
@@ -753,6 +777,8 @@ int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text,
         r = boot_files_add(&change.state, root_fd, STATE_PREVIOUS, NULL);
         if (r >= 0)
                 r = boot_loader_asked(loader, &change.settings, &change.arguments_after);
+        if (r >= 0 && boot_loader_shares_files(loader))
+                r = share_settings(loader, &change);
         if (r < 0)
                 return r;
         *ret = change;

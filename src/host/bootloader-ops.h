@@ -9,12 +9,13 @@
 
 typedef struct BootLoaderOps {
         BootLoaderType type;
+        bool shares_files; /* others write in our files: revert must not replace them as a whole */
 
         /*
          * Returns 1 and sets the rest of @loader if this host boots by it; 0 and a few words that
          * say what was looked for and not found; or a negative errno.
          */
-        int (*probe)(BootLoader *loader, char **ret_why);
+        int (*probe)(BootLoader *loader, const Policy *p, char **ret_why);
         int (*configured)(BootLoader *loader, char ***ret);
         int (*entries)(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
         int (*foreign)(BootLoader *loader, ForeignArguments *ret);
@@ -34,6 +35,8 @@ struct BootLoader {
         const BootLoaderOps *ops;
         const void *variant;   /* of its kind, static */
         const char *generated; /* static; NULL: nothing is generated */
+        char *path;            /* of File=, below the root */
 };
 
+extern const BootLoaderOps cmdline_file_ops;
 extern const BootLoaderOps grub_ops;

@@ -7,6 +7,7 @@
 /* In the order in which they are asked. */
 static const BootLoaderOps *const known[] = {
         &grub_ops,
+        &cmdline_file_ops,
 };
 
 static void boot_file_done(BootFile *file) {
@@ -44,6 +45,12 @@ int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *
         return 0;
 }
 
+/* A file cannot be found by looking, it is only ever named. */
+static bool is_asked_for(const Policy *p, BootLoaderType type) {
+        return p->boot_loader == type ||
+               (p->boot_loader == BOOT_LOADER_AUTO && type != BOOT_LOADER_FILE);
+}
+
 int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret) {
         _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
 
@@ -55,10 +62,10 @@ int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret) {
                 _cleanup_free_ char *why = NULL;
                 int r;
 
-                if (p->boot_loader != BOOT_LOADER_AUTO && p->boot_loader != known[i]->type)
+                if (!is_asked_for(p, known[i]->type))
                         continue;
                 loader->ops = known[i];
-                r = known[i]->probe(loader, &why);
+                r = known[i]->probe(loader, p, &why);
                 if (r < 0)
                         return r;
                 if (r > 0) {
@@ -70,6 +77,8 @@ int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret) {
 }
 
 BootLoader *boot_loader_free(BootLoader *loader) {
+        if (loader)
+                free(loader->path);
         free(loader);
         return NULL;
 }
@@ -83,11 +92,12 @@ char *boot_loader_explain(int root_fd, const Policy *p) {
                 int r;
 
                 text = NULL;
-                if (p->boot_loader != BOOT_LOADER_AUTO && p->boot_loader != known[i]->type) {
+                if (!is_asked_for(p, known[i]->type)) {
                         text = TAKE_PTR(before);
                         continue;
                 }
-                r = known[i]->probe(&loader, &why);
+                r = known[i]->probe(&loader, p, &why);
+                free(loader.path);
                 if (asprintf(&text, "%s%s%s: %s", before ? before : "", before ? "; " : "",
                              boot_loader_type_to_string(known[i]->type),
                              r < 0 ? strerror(-r)
@@ -156,4 +166,8 @@ int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, 
 
 int boot_loader_clean(BootLoader *loader) {
         return loader->ops->clean ? loader->ops->clean(loader) : 0;
+}
+
+bool boot_loader_shares_files(const BootLoader *loader) {
+        return loader->ops->shares_files;
 }

@@ -4,10 +4,11 @@
 /*
  * BootLoader - where this host keeps its kernel command line, and how to change our part of it
  *
- * Found by looking at what is there, never by the name of the distribution. One so far:
+ * Found by looking at what is there, never by the name of the distribution. Two so far:
  *
  * grub  etc/default/grub with drop-ins in etc/default/grub.d/, update-grub (or grub2-mkconfig)
  *       and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one drop-in, see grub.c.
+ * file  the command line as one line in the file of File=, see cmdline-file.c
  *
  * Nothing here writes a boot setting: changes are BootFiles, which host/boot-change.h carries out.
  */
@@ -80,6 +81,11 @@ int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *r
  * only those that boot_loader_owns() count.
  */
 int boot_loader_asked(const BootLoader *loader, const BootFiles *files, char ***ret);
+
+/*
+ * Others write in the same files: to go back is to put back our arguments, not the whole content.
+ */
+bool boot_loader_shares_files(const BootLoader *loader);
 
 /* May a change of ours have touched this path? For files that an interrupted change names. */
 bool boot_loader_owns(const BootLoader *loader, const char *path);

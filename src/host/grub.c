@@ -113,7 +113,7 @@ static int say_why(char **ret_why, const char *why) {
         return *ret_why ? 0 : -ENOMEM;
 }
 
-static int grub_probe(BootLoader *loader, char **ret_why) {
+static int grub_probe(BootLoader *loader, const Policy *p, char **ret_why) {
         const GrubVariant *v = NULL;
         int settings, dropins, r;
 
@@ -297,7 +297,8 @@ static int find_in_file(BootLoader *loader, const char *path, ShellText kind,
         int r;
 
         r = root_read_file(loader->root_fd, path, &text, NULL);
-        if (r == -ENOENT || r == -EISDIR)
+        /* What only root may read, only root's apply can look at; a dry run goes on without */
+        if (r == -ENOENT || r == -EISDIR || r == -EACCES)
                 return 0;
         if (r < 0)
                 return r;
@@ -326,7 +327,7 @@ static int find_in_folder(BootLoader *loader, const char *folder, bool (*counts)
 
         r = root_list(loader->root_fd, folder, "", &names);
         if (r < 0)
-                return r == -ENOENT ? 0 : r;
+                return r == -ENOENT || r == -EACCES ? 0 : r;
         for (char **name = names; *name; name++) {
                 char path[PATH_ROOM];
                 int length;

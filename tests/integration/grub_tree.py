@@ -14,6 +14,12 @@ import subprocess
 import sys
 import tempfile
 
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "conf/schema"
 SKIP = 77
 TIME_LIMIT = 120  # seconds for one command
 GRUB_TOOLS = ["update-grub", "grub-mkconfig", "grub-probe"]
@@ -180,8 +186,12 @@ class Tree:
         return subprocess.run([*prefix, *self.command(*arguments)], capture_output=True, text=True,
                               timeout=TIME_LIMIT, env=environment, **options)
 
-    def json(self, *arguments):
-        return json.loads(self.run("--json=short", *arguments).stdout)
+    def json(self, verb, *arguments):
+        document = json.loads(self.run("--json=short", verb, *arguments).stdout)
+        if jsonschema:
+            schema = SCHEMAS / f"{'apply' if verb == 'revert' else verb}.json"
+            jsonschema.validate(document, json.loads(schema.read_text()))
+        return document
 
     def text(self, path):
         return (self.root / path).read_text()

@@ -30,20 +30,32 @@ static int changes_something(const struct __ptrace_syscall_info *info) {
         case SYS_ftruncate:
         case SYS_fsync:
         case SYS_fdatasync:
+#ifdef SYS_rename
         case SYS_rename:
+#endif
+#ifdef SYS_renameat
         case SYS_renameat:
+#endif
         case SYS_renameat2:
+#ifdef SYS_unlink
         case SYS_unlink:
+#endif
         case SYS_unlinkat:
+#ifdef SYS_mkdir
         case SYS_mkdir:
+#endif
         case SYS_mkdirat:
         case SYS_fchmod:
         case SYS_fchown:
         case SYS_flock:
         case SYS_clone:
         case SYS_clone3:
+#ifdef SYS_fork
         case SYS_fork:
+#endif
+#ifdef SYS_vfork
         case SYS_vfork:
+#endif
         case SYS_wait4:
                 return 1;
         default:

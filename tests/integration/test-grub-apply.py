@@ -432,6 +432,31 @@ def case_no_boot_loader(tree):
     apply(tree)
 
 
+def case_command_line_in_a_file(tree):
+    """Type=file: our arguments among those of others."""
+    line = tree.root / "boot/cmdline.txt"
+    tree.configure("[BootLoader]\nType=file\nFile=/boot/cmdline.txt\n")
+    grub = tree.text(CONFIG)
+    expect(tree.run("apply"), 0, "/boot/cmdline.txt written", stream="stdout")
+    assert line.read_text() == f"{PLANNED}\n"
+    expect(tree.run("revert"), 0)
+    assert not line.exists()
+    line.write_text('root=/dev/sda1  a="b  c" dmem=1G ro -- x')
+    expect(tree.run("apply"), 0)
+    assert line.read_text() == f'root=/dev/sda1  a="b  c" {PLANNED} ro -- x\n', line.read_text()
+    expect(tree.run("apply", "--unchanged-exit-77"), 77)
+    assert tree.json("plan")["configured"] == [PLANNED]
+    # What others add meanwhile stays when ours goes back
+    line.write_text(line.read_text().replace(" ro ", " ro quiet "))
+    expect(tree.run("revert"), 0)
+    assert line.read_text() == 'root=/dev/sda1  a="b  c" dmem=1G ro quiet -- x\n', line.read_text()
+    line.write_text("two\nlines\n")
+    before = tree.state()
+    expect(tree.run("apply"), 1, "more than one line")
+    expect_unchanged(tree, before)
+    assert tree.text(CONFIG) == grub
+
+
 def case_bad_configuration(tree):
     tree.configure("[Dmem]\nSize=banana\nSzie=1G\n")
     before = tree.state()
