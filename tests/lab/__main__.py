@@ -39,7 +39,7 @@ have several NUMA nodes, systemd, GRUB and a D-Bus; their disks are thrown away.
   tools/lab run -- CMD...  boot, run CMD, hand on its output and its exit status
   tools/lab status         the machines that run now
   tools/lab stop           end them all
-  tools/lab clean          remove everything from the cache but the compiler's
+  tools/lab clean          remove kernels, images and builds; downloads and compiled objects stay
 
 Inside the shell `reboot` works, and the shell comes back in the rebooted machine. The first start
 builds a kernel, which takes about 12 minutes on two processors; later ones take about 20 seconds.
@@ -120,7 +120,7 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("command", nargs="+", help="one argument is a shell command, several are argv")
     verbs.add_parser("status", help="the machines that run now")
     verbs.add_parser("stop", help="end all machines")
-    verbs.add_parser("clean", help="remove kernels, images and builds from the cache")
+    verbs.add_parser("clean", help="remove kernels, images and builds")
     args = p.parse_args()
     if args.verb in ("shell", "run"):
         try:

@@ -74,6 +74,7 @@ struct job {
 
 static struct job jobs[JOBS_MAX];
 static int port = -1;
+static int port_is_socket;
 
 static void die(const char *what) {
         fprintf(stderr, "lab-agent: %s: %s\n", what, strerror(errno));
@@ -99,7 +100,9 @@ static void read_all(int fd, void *data, size_t size) {
         for (char *p = data; size > 0;) {
                 ssize_t n = read(fd, p, size);
 
-                if (n == 0) { /* the host side is closed; it may come back */
+                if (n == 0) { /* the host side is closed; it may come back, a socket does not */
+                        if (port_is_socket)
+                                exit(0);
                         usleep(50000);
                         continue;
                 }
@@ -450,7 +453,7 @@ static void loop(int sfd) {
                         if (j->ended)
                                 finish_job(j);
                 }
-                if (p[0].revents & POLLIN)
+                if (p[0].revents & POLLIN || (port_is_socket && p[0].revents))
                         read_port();
                 else if (p[0].revents & POLLHUP)
                         usleep(50000);
@@ -488,7 +491,8 @@ static int open_port(void) {
         return fd;
 }
 
-int main(void) {
+/* With an argument, that is the number of an open socket: for tests of the agent itself. */
+int main(int argc, char **argv) {
         sigset_t mask;
         int sfd;
 
@@ -501,7 +505,11 @@ int main(void) {
         sfd = signalfd(-1, &mask, SFD_CLOEXEC);
         if (sfd < 0)
                 die("signalfd");
-        while ((port = open_port()) < 0)
+        if (argc > 1) {
+                port = atoi(argv[1]);
+                port_is_socket = 1;
+        }
+        while (port < 0 && (port = open_port()) < 0)
                 usleep(100000);
         send_hello();
         loop(sfd);

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,10 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 @lru_cache(maxsize=None)
 def image(kernel: str = "dmem") -> Path:
-    """The folder of an image with this source tree; @kernel as in tools/build-image."""
+    """The folder of an image with this source tree; @kernel as in tools/build-image. For dmem,
+    $DMEMD_KERNEL may name another one: the way to try a kernel of one's own."""
+    if kernel == "dmem":
+        kernel = os.environ.get("DMEMD_KERNEL", kernel)
     done = subprocess.run(
         [str(SOURCE_ROOT / "tools" / "build-image"), f"--kernel={kernel}"],
         stdin=subprocess.DEVNULL,

@@ -28,8 +28,8 @@ from .qmp import Qmp, QmpError
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 # Software emulation on a loaded machine is slow; what is broken hangs for ever
-BOOT_TIMEOUT = 300
-RUN_TIMEOUT = 120
+BOOT_TIMEOUT = 600
+RUN_TIMEOUT = 300
 
 # Always wanted: see the console, end QEMU on panic, and no check of the timer's delivery, which
 # fails now and then when the emulation gets too little processor time

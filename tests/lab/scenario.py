@@ -36,8 +36,8 @@ class Scenario:
     boot = "grub"
     append = ""
     cpu = DEFAULT_CPU
-    # Each test builds on those before it: after a failure the rest cannot run
-    chain = False
+    # Tests that all later ones build on: if one of them fails, the rest cannot run
+    steps: Sequence[str] = ()
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -92,13 +92,12 @@ def test_names(cls: type[Scenario]) -> list[str]:
 
 
 def run(cls: type[Scenario], report: Report, wanted: str = "") -> None:
-    """Runs a scenario; with @wanted only tests with that text in their names, but all of a chain."""
+    """Runs a scenario; with @wanted only tests with that text in their names, and steps."""
     base = scenario_name(cls)
     names = [n for n in test_names(cls) if wanted in f"{base}.{n}"]
     if not names:
         return
-    if cls.chain:
-        names = test_names(cls)
+    names = [n for n in test_names(cls) if n in names or n in cls.steps]
     runner = _Runner(cls, report)
     try:
         for name in names:
@@ -119,7 +118,7 @@ class _Runner:
         full = f"{self.name}.{name}"
         begin = time.monotonic()
         outcome, reason = self._attempt(name)
-        if outcome == "failed" and self.cls.chain:
+        if outcome == "failed" and name in self.cls.steps:
             self.broken = f"builds on {name}, which failed"
         seconds = time.monotonic() - begin
         line = f"{outcome:<7} {full} ({seconds:.1f} s)"
@@ -152,8 +151,10 @@ class _Runner:
         except Exception:  # a bug of the test is a failure of the test
             reason = traceback.format_exc()
         if self.scenario and not self.scenario.machine.alive:
-            # The next test gets a new machine
+            # The next test gets a new machine, unless what went before matters to it
             self.stop(keep=True)
+            if self.cls.steps:
+                self.broken = f"the machine went down during {name}"
         return "failed", reason
 
     def _start(self) -> None:

@@ -28,7 +28,7 @@ what was skipped and why. The last line is always `N passed, N failed, N skipped
 0 only if something passed and nothing failed.
 
 suites:
-  scripts        the tools and the test code themselves: syntax, shellcheck
+  tools          the tools, the lab and its agent themselves; syntax, shellcheck
   plain          unit, style and simulator tests, built with warnings as errors
   sanitized      the same under the address and the undefined behaviour sanitizer
   vm             the whole chain in real machines (tests/vm/); builds a kernel the first time
@@ -43,7 +43,8 @@ examples:
   tools/test --list          the names of the machine tests
 
 Builds are kept in the cache ($DMEMD_CACHE, else ~/.cache/dmemd), never in the source tree. Captured
-hosts that some tests use are looked for in $DMEMD_CORPUS.
+hosts that some tests use are looked for in $DMEMD_CORPUS. $DMEMD_KERNEL may name a folder with another
+kernel for the machines, see tools/build-image --help.
 """
 
 
@@ -104,7 +105,7 @@ def run_logged(argv: list[str], log: Path, timeout: float) -> bool:
 # Suites
 
 
-def suite_scripts(suite: Suite, _: argparse.Namespace) -> None:
+def suite_tools(suite: Suite, _: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(SOURCE_ROOT.glob("tests/**/*.py")):
             name = str(path.relative_to(SOURCE_ROOT))
@@ -127,6 +128,25 @@ def suite_scripts(suite: Suite, _: argparse.Namespace) -> None:
         )
         suite.add(name, PASSED if done.returncode == 0 else FAILED, first_line(done.stdout))
         sys.stderr.write(done.stdout)
+
+
+    test_lab(suite)
+
+
+def test_lab(suite: Suite) -> None:
+    """The lab's own tests, see selftest.py."""
+    import unittest
+
+    from . import selftest
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromModule(selftest).run(result)
+    for test, text in [*result.failures, *result.errors]:
+        print(text, file=sys.stderr)
+        suite.add(test.id(), FAILED, first_line(text))
+    bad = len(result.failures) + len(result.errors)
+    for i in range(result.testsRun - bad):
+        suite.add(f"lab self-test {i + 1}", PASSED)
 
 
 def run_meson(suite: Suite, args: argparse.Namespace, options: list[str]) -> None:
@@ -189,7 +209,7 @@ def suite_vm(suite: Suite, args: argparse.Namespace) -> None:
 
 
 SUITES: dict[str, Callable[[Suite, argparse.Namespace], None]] = {
-    "scripts": suite_scripts,
+    "tools": suite_tools,
     "plain": suite_plain,
     "sanitized": suite_sanitized,
     "vm": suite_vm,
@@ -270,8 +290,12 @@ def report(suites: list[Suite], seconds: float) -> int:
         found = [(s, t) for s in suites for t in s.tests if t.outcome == outcome]
         if found:
             print(f"\n{outcome.capitalize()}:")
+        groups: dict[tuple[str, str], list[str]] = {}
         for s, t in found:
-            print(f"  {s.name}: {t.name}: {t.reason}")
+            groups.setdefault((s.name, t.reason), []).append(t.name)
+        for (suite_name, reason), names in groups.items():
+            what = names[0] if len(names) == 1 else f"{len(names)} tests from {names[0]} on"
+            print(f"  {suite_name}: {what}: {reason}")
     total = {o: sum(s.count(o) for s in suites) for o in (PASSED, FAILED, SKIPPED)}
     # A suite that was left out is one thing skipped, so that the last line does not hide it
     total[SKIPPED] += sum(bool(s.skipped) for s in suites)

@@ -106,9 +106,8 @@ class UnpatchedKernelWithDmem(DmemScenario):
 class NoModule(DmemScenario):
     """Memory is reserved, but dmemfs is not installed"""
 
-    chain = True
-
     nodes = "3G,5G"
+    steps = ("test_setup_says_why",)
 
     def test_setup_says_why(self) -> None:
         self.machine.put("/etc/dmemd/dmemd.conf", "[Kernel]\nReserve=1G\nBootNodeReserve=1G\n")
