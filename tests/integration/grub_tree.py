@@ -3,6 +3,7 @@
 
 The tree has its own etc/, boot/ and var/, and shares usr/ with this machine, so that the real
 update-grub runs in it. It lives in a mount namespace of its own and is gone when the test ends.
+What it shares with this machine is mounted read-only.
 """
 
 import ctypes
@@ -10,9 +11,11 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 
 try:
     import jsonschema
@@ -40,17 +43,54 @@ def skip(reason):
     sys.exit(SKIP)
 
 
-def enter_namespace():
-    """Continues in a mount namespace of our own, or skips."""
+def check_requirements():
     if os.geteuid() != 0:
         skip("needs root, as the tools of the boot loader run in a chroot")
     for tool in GRUB_TOOLS:
         if not os.path.exists(f"/usr/sbin/{tool}"):
             skip(f"/usr/sbin/{tool} is missing, the packages grub-common and grub2-common have it")
+
+
+def enter_namespace():
     libc = ctypes.CDLL(None, use_errno=True)
-    CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+    CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_PDEATHSIG = 0x20000, 0x4000, 1 << 18, 1
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
         skip(f"cannot have a mount namespace: {os.strerror(ctypes.get_errno())}")
+
+
+def in_child(main, folder):
+    status = 1
+    try:
+        enter_namespace()
+        status = main(folder)
+    except SystemExit as leaving:
+        status = leaving.code
+    except BaseException:  # whatever it is, this process must not go on as if it were the parent
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run(main):
+    """Calls main(folder) in a child with a mount namespace of its own; returns its exit status.
+
+    The trees in `folder` have folders of this machine mounted in them. Those mounts exist only in
+    the child: we, who remove the folder when the child is gone, never see them.
+    """
+    check_requirements()
+    folder = tempfile.mkdtemp(dir="/var/tmp", prefix="dmemd-test-")
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        in_child(main, folder)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
+    _, status = os.waitpid(child, 0)
+    shutil.rmtree(folder)
+    return os.waitstatus_to_exitcode(status)
 
 
 def mount(*arguments):
@@ -127,8 +167,10 @@ class Tree:
     def bind(self, source, where):
         target = self.root / where
         target.mkdir(exist_ok=True)
-        mount("--rbind", source, target)
+        mount("--bind", source, target)
         self.mounts.append(target)
+        # Whatever goes wrong in the tree, it must not happen to this machine
+        mount("-o", "remount,bind,ro", target)
 
     def small_disk(self, where, size):
         """Puts a file system of `size` bytes in place of a folder, with what the folder has."""
@@ -152,8 +194,8 @@ class Tree:
 
     def close(self):
         for target in reversed(self.mounts):
-            subprocess.run(["umount", "-R", "-l", str(target)], check=False, timeout=TIME_LIMIT)
-        shutil.rmtree(self.root)
+            subprocess.run(["umount", "-l", str(target)], check=True, timeout=TIME_LIMIT)
+        self.mounts.clear()
 
     def configure(self, text):
         write(self.root / "etc/dmemd/dmemd.conf", text)

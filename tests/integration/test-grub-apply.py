@@ -14,7 +14,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 
@@ -501,31 +500,29 @@ def case_verify(tree):
     assert document["in_force"] is False, document
 
 
-def main():
-    grub_tree.enter_namespace()
+def main(parent):
     cases = {name[len("case_"):]: function for name, function in globals().items()
              if name.startswith("case_")}
     chosen = sys.argv[2:] or (QUICK if os.environ.get("DMEMD_TEST_QUICK") else list(cases))
     failed = 0
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dmemd-test-") as parent:
-        for name in chosen:
-            started = time.monotonic()
-            try:
-                tree = grub_tree.Tree(sys.argv[1], parent)
-            except subprocess.CalledProcessError as error:
-                grub_tree.skip(f"the real update-grub does not run here: {error.stderr}")
-            try:
-                cases[name](tree)
-                print(f"ok   {name} ({time.monotonic() - started:.1f} s)", flush=True)
-            except Exception:  # whatever went wrong, the other cases are to run, too
-                failed += 1
-                traceback.print_exc()
-                print(f"FAIL {name}", flush=True)
-            finally:
-                tree.close()
+    for name in chosen:
+        started = time.monotonic()
+        try:
+            tree = grub_tree.Tree(sys.argv[1], parent)
+        except subprocess.CalledProcessError as error:
+            grub_tree.skip(f"the real update-grub does not run here: {error.stderr}")
+        try:
+            cases[name](tree)
+            print(f"ok   {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        except Exception:  # whatever went wrong, the other cases are to run, too
+            failed += 1
+            traceback.print_exc()
+            print(f"FAIL {name}", flush=True)
+        finally:
+            tree.close()
     print(f"{len(chosen)} cases, {failed} failed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(grub_tree.run(main))

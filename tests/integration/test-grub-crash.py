@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True  # nothing of ours appears among the sources
 import grub_tree
@@ -111,32 +110,30 @@ def check(tree, verb, kill_at, before, after, step):
           flush=True)
 
 
-def main():
+def main(parent):
     dmemctl, kill_at = sys.argv[1:]
     usual = "12" if os.environ.get("DMEMD_TEST_QUICK") else "4"
     step = int(os.environ.get("DMEMD_CRASH_STEP", usual))
-    grub_tree.enter_namespace()
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dmemd-test-") as parent:
-        try:
-            tree = grub_tree.Tree(dmemctl, parent)
-        except subprocess.CalledProcessError as error:
-            grub_tree.skip(f"the real update-grub does not run here: {error.stderr}")
-        try:
-            save(tree, "nothing")
-            assert tree.run("apply").returncode == 0
-            save(tree, "first")
-            tree.configure("[Dmem]\nSize=2G\n")
-            assert tree.run("apply").returncode == 0
-            save(tree, "second")
-            check(tree, "apply", kill_at, "first", "second", step)
-            restore(tree, "second")
-            assert tree.run("revert").returncode == 0
-            save(tree, "reverted")
-            check(tree, "revert", kill_at, "second", "reverted", step)
-        finally:
-            tree.close()
+    try:
+        tree = grub_tree.Tree(dmemctl, parent)
+    except subprocess.CalledProcessError as error:
+        grub_tree.skip(f"the real update-grub does not run here: {error.stderr}")
+    try:
+        save(tree, "nothing")
+        assert tree.run("apply").returncode == 0
+        save(tree, "first")
+        tree.configure("[Dmem]\nSize=2G\n")
+        assert tree.run("apply").returncode == 0
+        save(tree, "second")
+        check(tree, "apply", kill_at, "first", "second", step)
+        restore(tree, "second")
+        assert tree.run("revert").returncode == 0
+        save(tree, "reverted")
+        check(tree, "revert", kill_at, "second", "reverted", step)
+    finally:
+        tree.close()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(grub_tree.run(main))
