@@ -60,6 +60,8 @@ static void test_refused(void)
 	refused("size=-1", "size=-1");
 	refused("size=99999999999999999999", "size=");
 	refused("size=99999999999T", "size=");
+	refused("size=1M", "size=1048576 is less than a page of 2M");
+	refused("pagesize=4K,size=4095", "size=4095");
 	refused("mode=999", "octal");
 	refused("mode=17777", "octal");
 	refused("uid=root", "uid=root");

@@ -428,6 +428,15 @@ static int dmemfs_parse_param(struct fs_context *fc, struct fs_parameter *param)
 	}
 }
 
+/* Less than a page would be a file system without room for anything. */
+static int check_limit(struct fs_context *fc, u64 limit, unsigned int order)
+{
+	if (limit && limit < PAGE_SIZE << order)
+		return invalfc(fc, "size=%llu is less than a page of %s", limit,
+			       page_size_name(order));
+	return 0;
+}
+
 /* Bytes to base pages, for the ledger */
 static u64 limit_pages(u64 limit)
 {
@@ -441,6 +450,9 @@ static int dmemfs_fill_super(struct super_block *sb, struct fs_context *fc)
 	struct inode *root;
 	int ret;
 
+	ret = check_limit(fc, ctx->limit, ctx->order);
+	if (ret)
+		return ret;
 	sbi = kzalloc(sizeof(*sbi), GFP_KERNEL);
 	if (!sbi)
 		return -ENOMEM;
@@ -499,6 +511,10 @@ static int dmemfs_reconfigure(struct fs_context *fc)
 		return invalfc(fc,
 			       "mode=, uid= and gid= cannot be changed by a remount, use chmod and chown on the mount point");
 	if (ctx->seen & OPT_SIZE) {
+		int ret = check_limit(fc, ctx->limit, sbi->order);
+
+		if (ret)
+			return ret;
 		if (dmem_set_limit(&sbi->account, limit_pages(ctx->limit)))
 			return invalfc(fc, "size=%llu is less than the files have already",
 				       ctx->limit);
