@@ -40,9 +40,9 @@ static const struct {
 static const char *page_size_objection(unsigned int order)
 {
 	if (order && !has_transparent_hugepage())
-		return "this kernel maps nothing larger than 4K";
+		return "this kernel maps nothing larger, use 4K";
 	if (order == DMEM_SPAN_ORDER && !boot_cpu_has(X86_FEATURE_GBPAGES))
-		return "this CPU has no pages of 1G";
+		return "this CPU has no such pages, use 4K or 2M";
 	return NULL;
 }
 
