@@ -282,8 +282,18 @@ static size_t count_errors(const Findings *findings) {
 
 /* Nobody knows what the next boot gets: why not. */
 static void print_unknown(const Dmemctl *d, const Policy *policy) {
-        _cleanup_free_ char *why = boot_loader_explain(d->root_fd, policy);
+        _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
+        _cleanup_free_ char *why = NULL;
 
+        if (boot_loader_find(d->root_fd, policy, &loader) >= 0) {
+                const char *generated = boot_loader_generated(loader);
+
+                printf("\nWhat the next boot gets is not known: which entry boots by default "
+                       "cannot be made out%s%s.\n",
+                       generated ? " from /" : "", generated ? generated : "");
+                return;
+        }
+        why = boot_loader_explain(d->root_fd, policy);
         printf("\nWhat the next boot gets is not known (%s).\n", why ? why : "no memory");
 }
 

@@ -104,8 +104,11 @@ cp -r "$root/usr/lib/grub/i386-pc" "$root/boot/grub/"
 cat >"$root/boot/grub/grub.cfg" <<EOF
 serial --unit=0
 terminal_output serial
-linux /boot/vmlinuz-$version root=$disk ro console=ttyS0 panic=-1 no_timer_check quiet
-boot
+set default=0
+set timeout=0
+menuentry 'Lab machine, before its first update-grub' {
+        linux /boot/vmlinuz-$version root=$disk ro console=ttyS0 panic=-1 no_timer_check quiet
+}
 EOF
 
 # Master boot record, GRUB in the gap behind it, one partition from 1 MiB to the end
