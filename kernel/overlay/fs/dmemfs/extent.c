@@ -10,8 +10,8 @@
  * Nothing records the sizes in which memory was handed out. A run can be mapped with a large leaf
  * where it covers one and is congruent to it.
  *
- * Readers take the lock of the tree, as its RCU mode is not sound for a tree of this kind: on 6.12
- * destroying such trees under load corrupts the cache of their nodes.
+ * The tree is not in RCU mode: readers take its lock, which nobody holds for longer than a walk. A
+ * fault takes it a few times, next to clearing or inserting at least a page.
  */
 #include <linux/hash.h>
 #include <linux/mempolicy.h>
