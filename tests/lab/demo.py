@@ -176,11 +176,13 @@ class Demo:
         for title, key in (("MemTotal of the kernel", "total"), ("of it spent on struct page", "struct_page")):
             change = (a[key] - b[key]) / MIB
             print(f"    {title:<30}{b[key] / MIB:>8.0f} MiB{a[key] / MIB:>8.0f} MiB{change:>+8.0f} MiB")
-        print(f"    {'Memory for guests':<30}{0:>8} MiB{self.reserved / MIB:>8.0f} MiB{self.reserved / MIB:>+8.0f} MiB")
+        got = self.reserved / MIB
+        print(f"    {'Memory for guests':<30}{0:>8} MiB{got:>8.0f} MiB{got:>+8.0f} MiB")
         saved = (b["struct_page"] - a["struct_page"]) / MIB
         share = 100 * (b["struct_page"] - a["struct_page"]) / b["struct_page"]
         self.prove(
-            f"{self.reserved // GIB} GiB for guests need no struct page: {saved:.0f} MiB, {share:.0f} % of all, saved"
+            f"{self.reserved // GIB} GiB for guests need no struct page: "
+            f"{saved:.0f} MiB, {share:.0f} % of all, saved"
         )
         self.chapter("Every step held:")
         for line in self.proven:

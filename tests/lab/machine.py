@@ -129,6 +129,14 @@ def run_folder() -> Path:
     return path
 
 
+def forget_old_machines(keep: int = 20) -> None:
+    """Removes what failed machines left behind, but for the newest."""
+    folders = sorted(run_folder().iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
+    for folder in folders[keep:]:
+        if time.time() - folder.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Machine:
     """
     image:   folder made by tools/build-image: disk.raw, vmlinuz, kernel-arguments
@@ -187,6 +195,7 @@ class Machine:
         if not qemu:
             raise LabError("qemu-system-x86_64 is not installed; tools/lab installs it")
         self._lock_image()
+        forget_old_machines()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=run_folder()))
         try:
             self._create_disk()

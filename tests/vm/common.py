@@ -61,10 +61,10 @@ class DmemScenario(Scenario):
         return int(m[1])
 
     def iomem(self) -> list[tuple[int, int, str]]:
-        """Top level ranges of /proc/iomem: start, end, name; END exclusive."""
+        """The ranges of /proc/iomem, at any depth: start, end, name; end exclusive."""
         found = []
         for line in self.machine.read("/proc/iomem").splitlines():
-            m = re.match(r"^([0-9a-f]+)-([0-9a-f]+) : (.*)$", line)
+            m = re.match(r"^\s*([0-9a-f]+)-([0-9a-f]+) : (.*)$", line)
             if m:
                 found.append((int(m[1], 16), int(m[2], 16) + 1, m[3]))
         return found

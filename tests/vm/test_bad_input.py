@@ -172,15 +172,22 @@ class BadConfiguration(DmemScenario):
         self.check_unchanged(before, "apply of a plan that does not fit")
 
     def test_below_floor(self) -> None:
-        self.machine.put("/etc/dmemd/dmemd.conf", "[Kernel]\nReserve=128M\nReservePercent=0\nBootNodeReserve=0\n")
+        little = "[Kernel]\nReserve=128M\nReservePercent=0\nBootNodeReserve=0\n[Dmem]\nAlign=128M\n"
+        self.machine.put("/etc/dmemd/dmemd.conf", little)
         before = self.snapshot()
+        plan = self.dmemctl_json("plan", 1)
+        codes = [f["code"] for f in plan["findings"] if f["severity"] == "error"]
+        self.check("below-floor" in codes, f"errors of the plan: {codes}")
         self.dmemctl("apply", 1)
         self.check_unchanged(before, "apply of a plan below the floor")
 
     def test_full_disk(self) -> None:
         self.machine.put("/etc/dmemd/dmemd.conf", "[Kernel]\nReserve=1G\nBootNodeReserve=1G\n")
         before = self.snapshot()
-        self.machine.run("dd if=/dev/zero of=/root/fill bs=1M 2>/dev/null; dd if=/dev/zero of=/root/fill2 bs=4K 2>/dev/null; true", timeout=300)
+        self.machine.run(
+            "dd if=/dev/zero of=/root/fill bs=1M 2>/dev/null; "
+            "dd if=/dev/zero of=/root/fill2 bs=4K 2>/dev/null; true"
+        )
         self.equal(self.machine.out("df --output=avail / | tail -n 1").strip(), "0", "free blocks")
         r = self.dmemctl("apply", 1)
         self.contains(r.stderr, "No space left", "apply on a full disk")

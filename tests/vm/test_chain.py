@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
+import time
 
-from .common import DROP_IN, GIB, MIB, CheckFailed, DmemScenario, message_id
+from .common import DROP_IN, GIB, MIB, DmemScenario, message_id
 
 
 class Chain(DmemScenario):
@@ -197,9 +198,11 @@ class Chain(DmemScenario):
     def test_memory_comes_zeroed_in_2m_leaves_from_each_node(self) -> None:
         for node in (0, 1):
             free = self.dmem_nodes()[node].free
-            job = self.machine.start_job(f"dmem-touch --node={node} --fill=0xa5 --hold /run/dmemfs/n{node} 256M")
+            job = self.machine.start_job(
+                f"dmem-touch --node={node} --fill=0xa5 --hold /run/dmemfs/n{node} 256M"
+            )
             ready = self.machine.channel.wait(
-                lambda: b"holding\n" in job.stdout or job.status is not None, _deadline(120)
+                lambda: b"holding\n" in job.stdout or job.status is not None, time.monotonic() + 120
             )
             self.check(ready and job.status is None, f"dmem-touch: {job.stdout!r} {job.stderr!r}")
             seen = dict(x.split("=", 1) for x in job.stdout.decode().splitlines() if "=" in x)
@@ -230,10 +233,20 @@ class Chain(DmemScenario):
         programs = self.machine.out("ls /usr/local/lib/dmem-selftests/").split()
         self.check(programs, "no selftests in /usr/local/lib/dmem-selftests/")
         for program in programs:
-            r = self.machine.run(f"/usr/local/lib/dmem-selftests/{program}", timeout=300, check=False)
+            r = self.machine.run(f"/usr/local/lib/dmem-selftests/{program}", timeout=600, check=False)
             failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
             self.check(not failed and r.status in (0, 4), f"{program}: {failed}\n{r}")
             self.check(re.search(r"^ok ", r.stdout, re.M), f"{program} printed no TAP\n{r}")
+
+    def test_kunit_of_the_kernel(self) -> None:
+        if not self.machine.run("modinfo dmemfs_kunit", check=False).ok:
+            self.skip("the module dmemfs_kunit is not there")
+        self.machine.run("modprobe kunit && modprobe dmemfs_kunit", timeout=300)
+        log = self.machine.out("dmesg | sed 's/^\\[[^]]*\\] //'")
+        failed = re.findall(r"^ *not ok .*", log, re.M)
+        self.check(not failed, f"KUnit: {failed}")
+        self.check(re.search(r"^ok \d+ dmemfs", log, re.M), "KUnit reported nothing about dmemfs")
+        self.machine.run("modprobe -r dmemfs_kunit")
 
     def test_bad_mount_options_are_explained(self) -> None:
         for option, expected in (
@@ -242,9 +255,14 @@ class Chain(DmemScenario):
             ("node=7", ("node",)),
             ("size=much", ("size",)),
         ):
-            # mount(8) of Debian 12 does not show what the kernel says through the fs_context
-            r = self.machine.run(f"mount -t dmemfs -o {option} dmemfs /mnt; r=$?; dmesg | tail -n 3; exit $r", check=False)
+            # mount(8) of Debian 12 does not show what the kernel says through the fs_context; with
+            # the old system call that goes to the kernel's log
+            r = self.machine.run(
+                f"dmesg -C; mount -t dmemfs -o {option} dmemfs /mnt; r=$?; dmesg; exit $r", check=False
+            )
             self.check(r.status != 0, f"mount -o {option} worked")
+            for part in expected:
+                self.contains(r.stdout + r.stderr, part, f"what is said about mount -o {option}")
 
     def test_drift_is_noticed(self) -> None:
         self.machine.run("mkdir -p /etc/dmemd/dmemd.conf.d")
@@ -275,10 +293,3 @@ class Chain(DmemScenario):
         self.equal(self.mem_total(), self.total_before, "MemTotal")
 
 
-def _deadline(seconds: float) -> float:
-    import time
-
-    return time.monotonic() + seconds
-
-
-__all__ = ["Chain", "CheckFailed"]
