@@ -122,7 +122,10 @@ class Demo:
     def apply(self) -> None:
         self.chapter("3. Into the boot loader", "The arguments go through GRUB's own tools.")
         self.shell("dmemctl apply")
-        self.shell("grep -E '^[[:space:]]*linux' /boot/grub/grub.cfg")
+        r = self.shell("grep -E '^[[:space:]]*linux' /boot/grub/grub.cfg")
+        for line in r.stdout.splitlines():
+            has = all(a in line.split() for a in self.arguments)
+            self.hold(has != ("single" in line.split()), f"this entry is wrong: {line.strip()}")
         self.prove(f"apply made GRUB boot with {' '.join(self.arguments)}, its recovery entry without")
 
     def reboot(self) -> None:
@@ -156,12 +159,17 @@ class Demo:
             "node, and reads every byte before it writes any. One page fault maps 2 MiB.",
         )
         for node in self.wanted:
-            r = self.shell(f"dmem-touch --node={node} --fill=0xa5 /run/dmemfs/guest{node} 512M")
+            r = self.shell(f"dmem-touch --node={node} --fill=0xa5 --keep /run/dmemfs/guest{node} 512M")
             seen = dict(x.split("=", 1) for x in r.stdout.splitlines() if "=" in x)
             self.hold(seen["nonzero"] == "0", f"node {node}: memory was not zero")
             self.hold(seen["leaf_2M"] == str(512 * MIB), f"node {node}: not all of it in 2M leaves")
             self.hold(seen["faults"] == "256", f"node {node}: {seen['faults']} faults instead of 256")
+        r = self.shell("grep . /sys/class/dmem/node*/used_bytes")
+        for node in self.wanted:
+            line = f"/sys/class/dmem/node{node}/used_bytes:{512 * MIB}"
+            self.hold(line in r.stdout.split(), f"node {node}: not 512 MiB of it are used")
         self.prove("512 MiB on each node: every byte zero at first, 256 faults, all in 2M leaves")
+        self.shell("rm /run/dmemfs/guest*")
         # All of the smaller node, so that what was written before comes around again
         node = min(self.wanted, key=lambda n: self.wanted[n])
         size = self.wanted[node] // MIB

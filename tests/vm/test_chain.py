@@ -291,5 +291,3 @@ class Chain(DmemScenario):
         self.machine.reboot()
         self.equal(self.own_arguments(), [], "own arguments on the command line")
         self.equal(self.mem_total(), self.total_before, "MemTotal")
-
-
