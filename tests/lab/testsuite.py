@@ -224,7 +224,7 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = p.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true", help="leave the machines out")
+    which.add_argument("--quick", action="store_true", help="leave the machines out, and part of the boot loader's cases")
     which.add_argument("--vm", action="store_true", help="only the machines")
     which.add_argument("--suite", choices=SUITES, help="only this suite")
     p.add_argument("-k", dest="filter", default="", metavar="TEXT", help="only tests with TEXT in their names")
