@@ -157,14 +157,20 @@ class Signals:
     """What org.dmemd1 sends from now on, read from busctl monitor."""
 
     def __init__(self, bus: PrivateBus, folder: pathlib.Path):
+        self.bus = bus
         self.output = folder / f"signals-{time.monotonic_ns()}"
-        errors = self.output.with_suffix(".stderr")
-        with self.output.open("w") as stdout, errors.open("w") as stderr:
+        with self.output.open("w") as stdout:
             self.process = subprocess.Popen(
                 ["busctl", "--system", "--json=short", "--match=type='signal',sender='org.dmemd1'",
-                 "monitor"],
-                stdout=stdout, stderr=stderr, env=bus.environment())
-        wait_for("busctl monitor", lambda: "Monitoring" in errors.read_text())
+                 "--match=type='signal',interface='org.example.Probe'", "monitor"],
+                stdout=stdout, env=bus.environment())
+        wait_for("busctl monitor", self.is_listening)
+
+    def is_listening(self) -> bool:
+        """Not all versions of busctl say when they begin: send signals until one arrives."""
+        subprocess.run(["busctl", "--system", "emit", "/", "org.example.Probe", "Hello"],
+                       env=self.bus.environment(), check=True)
+        return "org.example.Probe" in self.output.read_text()
 
     def read(self) -> list[dict]:
         messages = []
@@ -173,7 +179,7 @@ class Signals:
                 message = json.loads(line)
             except ValueError:
                 continue
-            if message.get("type") == "signal":
+            if message.get("type") == "signal" and message["interface"] != "org.example.Probe":
                 messages.append(message)
         return messages
 
