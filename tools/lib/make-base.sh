@@ -12,12 +12,14 @@ suite=$1 sources=$2 output=$3
 
 packages=(
         dbus
+        e2fsprogs
         grub-common
         grub-pc-bin
         grub2-common
         iproute2-
         jq
         kmod
+        libjson-c5
         libmount1
         libnuma1
         libsystemd0
@@ -28,10 +30,6 @@ packages=(
         udev
         util-linux
 )
-case $suite in
-trixie) packages+=(libjson-c5) ;;
-*) packages+=(libjson-c5) ;;
-esac
 
 mode=root
 ((EUID == 0)) || mode=unshare
