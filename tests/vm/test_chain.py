@@ -241,7 +241,7 @@ class Chain(DmemScenario):
     def test_kunit_of_the_kernel(self) -> None:
         if not self.machine.run("modinfo dmemfs_kunit", check=False).ok:
             self.skip("the module dmemfs_kunit is not there")
-        self.machine.run("modprobe kunit && modprobe dmemfs_kunit", timeout=300)
+        self.machine.run("modprobe kunit enable=1 && modprobe dmemfs_kunit", timeout=300)
         log = self.machine.out("dmesg | sed 's/^\\[[^]]*\\] //'")
         failed = re.findall(r"^ *not ok .*", log, re.M)
         self.check(not failed, f"KUnit: {failed}")
