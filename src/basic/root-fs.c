@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #include "basic/macro.h"
 #include "basic/root-fs.h"
@@ -101,11 +102,18 @@ static int read_all(int fd, char **ret, size_t *ret_size) {
 
 int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -EBADF;
+        struct stat st;
 
         /* O_NONBLOCK: a FIFO in place of a file must not hang us; regular files ignore it. */
         fd = root_openat(root_fd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
+        if (fd == -ENXIO)
+                return -EBADFD; /* a socket, or a device without a driver */
         if (fd < 0)
                 return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EBADFD;
         return read_all(fd, ret, ret_size);
 }
 
@@ -217,8 +225,9 @@ int root_mkdir_p(int root_fd, const char *path) {
                 if (mkdirat(folder_fd, name, 0755) < 0) {
                         if (errno != EEXIST)
                                 return -errno;
-                        continue;
-                }
+                } else if (fchmodat(folder_fd, name, 0755, 0) < 0) /* the umask may forbid some */
+                        return -errno;
+                /* One that is there may be the work of a run that was killed before it got here */
                 if (fsync(folder_fd) < 0)
                         return -errno;
         }
@@ -279,14 +288,56 @@ static int write_all(int fd, const char *data, size_t size) {
         return 0;
 }
 
+/*
+ * Gives the file what the old one had beside content, owner and mode: the SELinux label, access
+ * lists, what users noted. What vouches for the content is for the system to make anew.
+ */
+static int copy_attributes(int from, int to) {
+        _cleanup_free_ char *names = NULL, *value = NULL, *now = NULL;
+        ssize_t size;
+
+        size = flistxattr(from, NULL, 0);
+        if (size <= 0)
+                return size == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+        names = new0(char, (size_t)size);
+        if (!names)
+                return -ENOMEM;
+        size = flistxattr(from, names, (size_t)size);
+        if (size < 0)
+                return -errno;
+        value = new0(char, XATTR_SIZE_MAX);
+        now = new0(char, XATTR_SIZE_MAX);
+        if (!value || !now)
+                return -ENOMEM;
+        for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+                ssize_t n;
+
+                if (streq(name, "security.ima") || streq(name, "security.evm"))
+                        continue;
+                n = fgetxattr(from, name, value, XATTR_SIZE_MAX);
+                if (n < 0)
+                        return -errno;
+                /* What the folder gave the new file already need not be allowed to us */
+                if (fgetxattr(to, name, now, XATTR_SIZE_MAX) == n &&
+                    memcmp(value, now, (size_t)n) == 0)
+                        continue;
+                if (fsetxattr(to, name, value, (size_t)n, 0) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
 /* What a crashed writer of the same file left behind; nobody else uses such names. */
 static void temporary_name(char buffer[static NAME_MAX + 1], const char *name) {
         (void)snprintf(buffer, NAME_MAX + 1, TEMPORARY_PREFIX "%.*s",
                        NAME_MAX - (int)strlen(TEMPORARY_PREFIX), name);
 }
 
-/* Fills the temporary file: content first, then owner and mode, then the disk. */
-static int fill_temporary(int fd, const struct stat *old, const void *data, size_t size,
+/*
+ * Fills the temporary file: content first, then owner, attributes and mode, then the disk.
+ * @old_fd: of the file that it replaces, or negative
+ */
+static int fill_temporary(int fd, int old_fd, const struct stat *old, const void *data, size_t size,
                           mode_t mode) {
         struct stat st;
         int r;
@@ -300,13 +351,18 @@ static int fill_temporary(int fd, const struct stat *old, const void *data, size
         if (old && (st.st_uid != old->st_uid || st.st_gid != old->st_gid) &&
             fchown(fd, old->st_uid, old->st_gid) < 0)
                 return -errno;
+        if (old_fd >= 0) {
+                r = copy_attributes(old_fd, fd);
+                if (r < 0)
+                        return r;
+        }
         if (fchmod(fd, old ? old->st_mode & 07777 : mode) < 0)
                 return -errno;
         return fsync(fd) < 0 ? -errno : 0;
 }
 
 int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode) {
-        _cleanup_close_ int folder_fd = -EBADF, fd = -EBADF;
+        _cleanup_close_ int folder_fd = -EBADF, fd = -EBADF, old_fd = -EBADF;
         char real[PATH_MAX], temporary[NAME_MAX + 1];
         const char *name;
         struct stat st;
@@ -323,7 +379,13 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
         if (!exists && errno != ENOENT)
                 return -errno;
         if (exists && !S_ISREG(st.st_mode))
-                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EBADFD;
+        if (exists) {
+                old_fd = openat(folder_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+                /* An ordinary user may own a file that it cannot read: then there is its mode */
+                if (old_fd < 0 && errno != EACCES)
+                        return -errno;
+        }
 
         temporary_name(temporary, name);
         if (unlinkat(folder_fd, temporary, 0) < 0 && errno != ENOENT)
@@ -332,7 +394,7 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
                     0600);
         if (fd < 0)
                 return -errno;
-        r = fill_temporary(fd, exists ? &st : NULL, data, size, mode);
+        r = fill_temporary(fd, old_fd, exists ? &st : NULL, data, size, mode);
         if (r >= 0 && renameat(folder_fd, temporary, folder_fd, name) < 0)
                 r = -errno;
         if (r < 0) {
@@ -340,6 +402,20 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
                 return r;
         }
         return fsync(folder_fd) < 0 ? -errno : 0;
+}
+
+/*
+ * Removes @name from the folder, durably. 0: there is none, which is no matter of whether the
+ * file system may be written to.
+ */
+static int unlink_in(int folder_fd, const char *name) {
+        struct stat st;
+
+        if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (unlinkat(folder_fd, name, 0) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return fsync(folder_fd) < 0 ? -errno : 1;
 }
 
 int root_remove_stale(int root_fd, const char *path) {
@@ -357,9 +433,7 @@ int root_remove_stale(int root_fd, const char *path) {
         if (folder_fd < 0)
                 return folder_fd;
         temporary_name(temporary, name);
-        if (unlinkat(folder_fd, temporary, 0) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        return fsync(folder_fd) < 0 ? -errno : 1;
+        return unlink_in(folder_fd, temporary);
 }
 
 int root_unlink(int root_fd, const char *path) {
@@ -371,7 +445,25 @@ int root_unlink(int root_fd, const char *path) {
                 return 0;
         if (folder_fd < 0)
                 return folder_fd;
-        if (unlinkat(folder_fd, name, 0) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        return fsync(folder_fd) < 0 ? -errno : 1;
+        return unlink_in(folder_fd, name);
+}
+
+int root_sync(int root_fd, const char *path) {
+        _cleanup_close_ int folder_fd = -EBADF, fd = -EBADF;
+        char real[PATH_MAX];
+        const char *name;
+        int r;
+
+        r = resolve_link(root_fd, path, real);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        folder_fd = open_folder(root_fd, real, &name);
+        if (folder_fd < 0)
+                return folder_fd == -ENOENT ? 0 : folder_fd;
+        fd = openat(folder_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 && errno != ENOENT)
+                return -errno;
+        if (fd >= 0 && fsync(fd) < 0)
+                return -errno;
+        return fsync(folder_fd) < 0 ? -errno : 0;
 }

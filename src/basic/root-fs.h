@@ -32,7 +32,8 @@ int root_exists(int root_fd, const char *path);
 
 /*
  * Reads a whole file into a new buffer, with a NUL behind it that @ret_size does not count;
- * @ret_size may be NULL. Returns 0, -ENOENT, -EISDIR, -EFBIG, -ENOMEM or what read() says.
+ * @ret_size may be NULL. Returns 0, -ENOENT, -EISDIR, -EBADFD (a FIFO, socket or device), -EFBIG,
+ * -ENOMEM or what read() says.
  */
 int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size);
 
@@ -48,13 +49,15 @@ int root_read_text(int root_fd, const char *path, char **ret);
  */
 int root_list(int root_fd, const char *path, const char *prefix, char ***ret);
 
-/* Creates the missing folders of @path with mode 0755 and makes them durable. */
+/* Creates the missing folders of @path with mode 0755, whatever the umask; all become durable. */
 int root_mkdir_p(int root_fd, const char *path);
 
 /*
- * Replaces @path by @data, durably and in one step. An existing regular file keeps its mode and
- * owner; a new one gets @mode. If @path is a symbolic link, the file it leads to is replaced. The
- * folder must exist. Returns 0, or a negative errno and the old content is still there.
+ * Replaces @path by @data, durably and in one step. An existing regular file keeps its mode, owner
+ * and extended attributes (SELinux label, access lists); a new one gets @mode. If @path is a
+ * symbolic link, the file it leads to is replaced; another hard link keeps the old content. The
+ * folder must exist. Returns 0, or a negative errno: -EBADFD for what is no regular file. Then the
+ * old content is still there, unless only the last step, to make the new one durable, failed.
  */
 int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode);
 
@@ -66,6 +69,12 @@ int root_remove_stale(int root_fd, const char *path);
 
 /* Removes a file durably. Returns 1, or 0 if there was none. */
 int root_unlink(int root_fd, const char *path);
+
+/*
+ * Makes durable what is at @path now, or that there is nothing: a tool that renames does not do so,
+ * and a run of ours that was killed did not come to it.
+ */
+int root_sync(int root_fd, const char *path);
 
 /* Frees a NULL-terminated array of strings; NULL is fine. */
 char **strv_free(char **strings);

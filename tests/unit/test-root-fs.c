@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "basic/root-fs.h"
 #include "test.h"
@@ -73,6 +74,75 @@ TEST(nothing_left_behind) {
         strv_free(names);
 }
 
+static void expect_attribute(const char *path, const char *name, const char *expected) {
+        char value[64] = "";
+        int fd = root_openat(root_fd, path, O_RDONLY, 0);
+
+        EXPECT_EQ(path, fgetxattr(fd, name, value, sizeof(value) - 1), (ssize_t)strlen(expected));
+        EXPECT_STREQ(path, value, expected);
+        (void)close(fd);
+}
+
+TEST(attributes_are_kept) {
+        static const char large[] = "more than a first guess would have room for: 0123456789";
+        int fd;
+
+        EXPECT_EQ("write", root_write_file(root_fd, "a/noted", "one\n", 4, 0644), 0);
+        fd = root_openat(root_fd, "a/noted", O_RDONLY, 0);
+        if (fsetxattr(fd, "user.note", large, strlen(large), 0) < 0 ||
+            fsetxattr(fd, "user.other", "x", 1, 0) < 0) {
+                printf("  (no attributes on this file system, left out)\n");
+                (void)close(fd);
+                return;
+        }
+        (void)close(fd);
+        EXPECT_EQ("write", root_write_file(root_fd, "a/noted", "two\n", 4, 0644), 0);
+        expect_content("a/noted", "two\n");
+        expect_attribute("a/noted", "user.note", large);
+        expect_attribute("a/noted", "user.other", "x");
+}
+
+/* Snapshots of hard links, as backups have them, are to stay as they are. */
+TEST(hard_links_keep_the_old_content) {
+        EXPECT_EQ("write", root_write_file(root_fd, "a/linked", "one\n", 4, 0644), 0);
+        EXPECT_EQ("link", linkat(root_fd, "a/linked", root_fd, "a/snapshot", 0), 0);
+        EXPECT_EQ("write", root_write_file(root_fd, "a/linked", "two\n", 4, 0644), 0);
+        expect_content("a/linked", "two\n");
+        expect_content("a/snapshot", "one\n");
+}
+
+/* None may hang us or look like an empty file. */
+TEST(no_regular_file) {
+        char *text = NULL;
+
+        EXPECT_EQ("mkfifo", mkfifoat(root_fd, "a/fifo", 0600), 0);
+        EXPECT_EQ("mksock", mknodat(root_fd, "a/socket", S_IFSOCK | 0600, 0), 0);
+        EXPECT_EQ("link", symlinkat("fifo", root_fd, "a/to-fifo"), 0);
+        EXPECT_EQ("FIFO", root_read_file(root_fd, "a/fifo", &text, NULL), -EBADFD);
+        EXPECT_EQ("socket", root_read_file(root_fd, "a/socket", &text, NULL), -EBADFD);
+        EXPECT_EQ("link", root_read_file(root_fd, "a/to-fifo", &text, NULL), -EBADFD);
+        EXPECT_EQ("folder", root_read_file(root_fd, "a", &text, NULL), -EISDIR);
+        EXPECT_TRUE("untouched", text == NULL);
+        EXPECT_EQ("FIFO", root_write_file(root_fd, "a/fifo", "x", 1, 0644), -EBADFD);
+        EXPECT_EQ("link", root_write_file(root_fd, "a/to-fifo", "x", 1, 0644), -EBADFD);
+        EXPECT_EQ("sync", root_sync(root_fd, "a/file"), 0);
+        EXPECT_EQ("sync", root_sync(root_fd, "a/none"), 0);
+        EXPECT_EQ("sync", root_sync(root_fd, "none/none"), 0);
+}
+
+TEST(umask_and_new_folders) {
+        mode_t old = umask(077);
+        struct stat st;
+
+        EXPECT_EQ("folders", root_mkdir_p(root_fd, "state/of/ours"), 0);
+        EXPECT_EQ("stat", fstatat(root_fd, "state/of/ours", &st, 0), 0);
+        EXPECT_EQ("mode", st.st_mode & 07777, 0755);
+        EXPECT_EQ("file", root_write_file(root_fd, "state/of/ours/x", "x", 1, 0644), 0);
+        EXPECT_EQ("stat", fstatat(root_fd, "state/of/ours/x", &st, 0), 0);
+        EXPECT_EQ("mode", st.st_mode & 07777, 0644);
+        (void)umask(old);
+}
+
 TEST(remove_stale) {
         EXPECT_EQ("stale", root_write_file(root_fd, "a/.#dmemd-file", "half", 4, 0600), 0);
         EXPECT_EQ("a/file", root_remove_stale(root_fd, "a/file"), 1);
@@ -105,15 +175,6 @@ TEST(read_text) {
         EXPECT_EQ("padded", root_write_file(root_fd, "padded", "0-3\n\0\0\0x", 8, 0644), 0);
         EXPECT_EQ("padded", root_read_text(root_fd, "padded", &text), 0);
         EXPECT_STREQ("padded", text, "0-3");
-}
-
-TEST(fifo_does_not_hang) {
-        _cleanup_free_ char *text = NULL;
-
-        EXPECT_EQ("fifo", mkfifoat(root_fd, "fifo", 0600), 0);
-        EXPECT_EQ("fifo", root_read_file(root_fd, "fifo", &text, NULL), 0);
-        EXPECT_STREQ("fifo", text, "");
-        EXPECT_EQ("fifo", root_write_file(root_fd, "fifo", "x", 1, 0644), -EINVAL);
 }
 
 TEST(unlink) {
