@@ -19,6 +19,16 @@
 DEFINE_CLEANUP(DIR *, closedir);
 DEFINE_CLEANUP(char **, strv_free);
 
+static const RootObserver *observer;
+
+void root_observe(const RootObserver *new_observer) {
+        observer = new_observer;
+}
+
+static bool is_absent(int error) {
+        return error == -ENOENT || error == -ENOTDIR;
+}
+
 char **strv_free(char **strings) {
         for (char **s = strings; s && *s; s++)
                 free(*s);
@@ -53,14 +63,20 @@ int root_openat(int root_fd, const char *path, int flags, mode_t mode) {
         do
                 fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
         while (fd < 0 && (errno == EAGAIN || errno == EINTR));
-        return fd < 0 ? -errno : (int)fd;
+        if (fd < 0)
+                fd = -errno;
+        if (observer && fd >= 0 && !(flags & O_CREAT))
+                observer->found(observer->userdata, path, !(flags & O_NOFOLLOW));
+        else if (observer && fd < 0 && !is_absent((int)fd))
+                observer->refused(observer->userdata, path, (int)fd);
+        return (int)fd;
 }
 
 int root_exists(int root_fd, const char *path) {
         _cleanup_close_ int fd = -EBADF;
 
         fd = root_openat(root_fd, path, O_PATH, 0);
-        if (fd == -ENOENT || fd == -ENOTDIR)
+        if (is_absent(fd))
                 return 0;
         return fd < 0 ? fd : 1;
 }
@@ -95,14 +111,24 @@ static int read_all(int fd, char **ret, size_t *ret_size) {
         buffer[size] = '\0';
 
         *ret = TAKE_PTR(buffer);
-        if (ret_size)
-                *ret_size = size;
+        *ret_size = size;
         return 0;
+}
+
+static int read_regular(int fd, char **ret, size_t *ret_size) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EBADFD;
+        return read_all(fd, ret, ret_size);
 }
 
 int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -EBADF;
-        struct stat st;
+        size_t size = 0;
+        int r;
 
         /* O_NONBLOCK: a FIFO in place of a file must not hang us; regular files ignore it. */
         fd = root_openat(root_fd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
@@ -110,11 +136,14 @@ int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size) 
                 return -EBADFD; /* a socket, or a device without a driver */
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return S_ISDIR(st.st_mode) ? -EISDIR : -EBADFD;
-        return read_all(fd, ret, ret_size);
+        r = read_regular(fd, ret, &size);
+        if (observer && r >= 0)
+                observer->read(observer->userdata, path, *ret, size);
+        else if (observer)
+                observer->refused(observer->userdata, path, r);
+        if (r >= 0 && ret_size)
+                *ret_size = size;
+        return r;
 }
 
 int root_read_text(int root_fd, const char *path, char **ret) {
@@ -185,6 +214,8 @@ int root_list(int root_fd, const char *path, const char *prefix, char ***ret) {
                 n++;
         }
         qsort(names, n, sizeof(char *), compare_names);
+        if (observer)
+                observer->listed(observer->userdata, path, names);
 
         *ret = TAKE_PTR(names);
         return 0;

@@ -21,6 +21,24 @@
 /* No file that we read is larger; a larger one is -EFBIG, not memory without bound. */
 #define ROOT_FILE_MAX (16U << 20)
 
+/*
+ * RootObserver - is told what is looked at below a root, so that it can be copied
+ *
+ * Paths are those that the reader gave. Not told of what is not there, nor of what is written.
+ */
+typedef struct RootObserver {
+        void *userdata;
+        /* There is something; @follow: a symbolic link at the end of the path was followed. */
+        void (*found)(void *userdata, const char *path, bool follow);
+        void (*read)(void *userdata, const char *path, const char *data, size_t size);
+        void (*listed)(void *userdata, const char *path, char *const *names);
+        /* There is something, but it could not be opened or read; @error is a negative errno. */
+        void (*refused)(void *userdata, const char *path, int error);
+} RootObserver;
+
+/* From now on @observer is told, of all roots; NULL: nobody. */
+void root_observe(const RootObserver *observer);
+
 /* Opens the directory @path as a root. Returns a file descriptor or a negative errno. */
 int root_open(const char *path);
 
