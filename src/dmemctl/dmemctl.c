@@ -27,30 +27,33 @@ typedef struct Verb {
         const char *name;
         int (*run)(Dmemctl *d, int argc, char *argv[]);
         unsigned options;
-        int max_arguments;
+        int min_arguments, max_arguments;
+        const char *argument; /* what --help calls them; NULL: it takes none */
         const char *help;
 } Verb;
 
 /* One per line, in the order of --help; the options that no verb here has do not exist. */
 static const Verb verbs[] = {
-        { "status", verb_status, OPTION_JSON, 0,
+        { "status", verb_status, OPTION_JSON, 0, 0, NULL,
           "Show what is configured, booted and granted on each node" },
         { "plan", verb_plan,
           OPTION_CONFIG | OPTION_DIFF | OPTION_DETAILED_EXITCODE | OPTION_ALLOW_BELOW_FLOOR |
                   OPTION_JSON,
-          0, "Show how the memory of this host would be divided" },
+          0, 0, NULL, "Show how the memory of this host would be divided" },
         { "apply", verb_apply,
           OPTION_CONFIG | OPTION_DIFF | OPTION_ALLOW_BELOW_FLOOR | OPTION_DRY_RUN |
                   OPTION_UNCHANGED_EXIT_77 | OPTION_JSON,
-          0, "Write the plan to the boot loader, for the next boot" },
-        { "verify", verb_verify, OPTION_CONFIG | OPTION_DETAILED_EXITCODE | OPTION_JSON, 0,
+          0, 0, NULL, "Write the plan to the boot loader, for the next boot" },
+        { "verify", verb_verify, OPTION_CONFIG | OPTION_DETAILED_EXITCODE | OPTION_JSON, 0, 0, NULL,
           "Check that the plan is configured, booted and granted" },
         { "revert", verb_revert,
-          OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0,
+          OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0, 0, NULL,
           "Put back the boot settings of before the last apply" },
-        { "check-config", verb_check_config, OPTION_CONFIG | OPTION_JSON, 0,
+        { "capture", verb_capture, OPTION_JSON, 1, 1, "DIR",
+          "Copy what plan reads to DIR, for --root=DIR elsewhere" },
+        { "check-config", verb_check_config, OPTION_CONFIG | OPTION_JSON, 0, 0, NULL,
           "Say all that is wrong in the configuration" },
-        { "cat-config", verb_cat_config, 0, 0, "Show the configuration files that count" },
+        { "cat-config", verb_cat_config, 0, 0, 0, NULL, "Show the configuration files that count" },
 };
 
 /* What runs without a verb. */
@@ -128,9 +131,15 @@ static int help(const Dmemctl *d) {
                "Plan the memory that this host sets aside for guests.\n",
                colour_bold(d), colour_off(d));
         printf("\n%sVerbs:%s\n", colour_bold(d), colour_off(d));
-        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                printf("  %-26s %s%s\n", verbs[i].name, verbs[i].help,
-                       streq(verbs[i].name, DEFAULT_VERB) ? " (the default)" : "");
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                const Verb *v = &verbs[i];
+                char left[64];
+
+                (void)snprintf(left, sizeof(left), "%s%s%s", v->name, v->argument ? " " : "",
+                               v->argument ? v->argument : "");
+                printf("  %-26s %s%s\n", left, v->help,
+                       streq(v->name, DEFAULT_VERB) ? " (the default)" : "");
+        }
         printf("\n%sOptions:%s\n", colour_bold(d), colour_off(d));
         for (size_t i = 0; i < ELEMENTSOF(options); i++) {
                 const Option *o = &options[i];
@@ -353,6 +362,8 @@ static int check_verb(const Dmemctl *d, const CommandLine *c, const Verb *verb) 
                                    verb->name);
         if (d->json != JSON_MODE_OFF && !(verb->options & OPTION_JSON))
                 return usage_error("%s has no JSON form", verb->name);
+        if (c->n_words - 1 < verb->min_arguments || (c->n_words > 1 && c->words[1][0] == '\0'))
+                return usage_error("%s needs %s", verb->name, verb->argument ?: "no argument");
         if (c->n_words - 1 > verb->max_arguments)
                 return usage_error("%s takes %s, %s is too much", verb->name,
                                    verb->max_arguments == 0 ? "no argument" : "fewer arguments",

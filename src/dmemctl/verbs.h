@@ -56,6 +56,7 @@ typedef struct Dmemctl {
 
 /* One per line; the table in dmemctl.c names the same. */
 int verb_apply(Dmemctl *d, int argc, char *argv[]);
+int verb_capture(Dmemctl *d, int argc, char *argv[]);
 int verb_cat_config(Dmemctl *d, int argc, char *argv[]);
 int verb_check_config(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);

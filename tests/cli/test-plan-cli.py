@@ -498,7 +498,7 @@ class Manual(unittest.TestCase):
     def test_dmemctl(self):
         page, (_, text, _) = self.page("dmemctl.1"), run("--help")
         for verb in re.findall(r"^  ([a-z-]+) ", text.split("Options:")[0], re.M):
-            self.assertRegex(page, rf"(?m)^\.B {verb}$")
+            self.assertRegex(page, rf"(?m)^\.BI? {verb}\b")
         for option in re.findall(r"--[a-z0-9-]+", text):
             self.assertIn(option, page)
 
