@@ -161,8 +161,11 @@ int change_run(Change *c) {
         if (!writes(c->d))
                 return EXIT_SUCCESS;
         r = boot_change_run(c->d->root_fd, c->loader, &c->boot, &c->findings, &problem);
-        if (r >= 0)
+        if (r >= 0) {
+                if (problem)
+                        message("%s", problem);
                 return EXIT_SUCCESS;
+        }
         for (size_t i = n_said; i < c->findings.n_items; i++)
                 message("%s", c->findings.items[i].message);
         message("%s", problem ? problem : strerror(-r));

@@ -40,6 +40,30 @@ _printf_(2, 3) static void say(char **ret, const char *format, ...) {
         *ret = text;
 }
 
+/* What went wrong with a file, and what to do about it. */
+static const char *reason(int error) {
+        switch (-error) {
+        case ENOSPC:
+        case EDQUOT:
+                return "No space left on device; make room there";
+        case EROFS:
+                return "Read-only file system; mount it for writing";
+        case EPERM:
+                return "Operation not permitted; lsattr shows whether it or its folder is "
+                       "immutable";
+        case EBADFD:
+                return "it is not a regular file; move it out of the way";
+        case EISDIR:
+                return "it is a folder; move it out of the way";
+        case EFBIG:
+                return "it is too large for a file of a boot loader";
+        case ESTALE:
+                return "somebody else changed it in the meantime; try again when they are done";
+        default:
+                return strerror(-error);
+        }
+}
+
 /* flock() is seen in /proc/locks as `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`. */
 static void find_holder(int fd, char **ret) {
         _cleanup_fclose_ FILE *locks = NULL;
@@ -303,7 +327,7 @@ static int read_optional(int root_fd, const char *path, char **ret, size_t *ret_
         return r == -ENOENT || r == -ENOTDIR ? 0 : r;
 }
 
-/* Makes @path what @data says, NULL being no such file. Touches nothing that is so already. */
+/* Makes @path what @data says, NULL being no such file. What is so already becomes durable. */
 static int put_file(int root_fd, const char *path, const char *data, size_t size) {
         _cleanup_free_ char *now = NULL, *folder = NULL;
         size_t now_size;
@@ -314,7 +338,7 @@ static int put_file(int root_fd, const char *path, const char *data, size_t size
         if (r < 0)
                 return r;
         if (same_content(now, now_size, data, size))
-                return 0;
+                return root_sync(root_fd, path);
         if (!data) {
                 r = root_unlink(root_fd, path);
                 return r < 0 ? r : 0;
@@ -323,7 +347,7 @@ static int put_file(int root_fd, const char *path, const char *data, size_t size
         if (!folder)
                 return -ENOMEM;
         slash = strrchr(folder, '/');
-        if (slash) {
+        if (!now && slash) {
                 *slash = '\0';
                 r = root_mkdir_p(root_fd, folder);
                 if (r < 0)
@@ -332,14 +356,31 @@ static int put_file(int root_fd, const char *path, const char *data, size_t size
         return root_write_file(root_fd, path, data, size, file_mode(path));
 }
 
+/* As put_file(), but -ESTALE if @path is neither that nor what it was when we looked at it. */
+static int replace_file(int root_fd, const char *path, const char *before, size_t before_size,
+                        const char *data, size_t size) {
+        _cleanup_free_ char *now = NULL;
+        size_t now_size;
+        int r;
+
+        r = read_optional(root_fd, path, &now, &now_size);
+        if (r < 0)
+                return r;
+        if (!same_content(now, now_size, before, before_size) &&
+            !same_content(now, now_size, data, size))
+                return -ESTALE;
+        return put_file(root_fd, path, data, size);
+}
+
 static int put_after(int root_fd, const BootFiles *files, char **ret_problem) {
         for (size_t i = 0; i < files->n_items; i++) {
                 const BootFile *file = files->items + i;
                 int r;
 
-                r = put_file(root_fd, file->path, file->after, file->after_size);
+                r = replace_file(root_fd, file->path, file->before, file->before_size, file->after,
+                                 file->after_size);
                 if (r < 0) {
-                        say(ret_problem, "/%s: %s", file->path, strerror(-r));
+                        say(ret_problem, "/%s: %s", file->path, reason(r));
                         return r;
                 }
         }
@@ -352,22 +393,19 @@ static int put_before(int root_fd, const BootFiles *files, char **ret_problem) {
 
         for (size_t i = 0; i < files->n_items; i++) {
                 const BootFile *file = files->items + i;
-                _cleanup_free_ char *now = NULL;
-                size_t now_size;
                 int r;
 
-                r = read_optional(root_fd, file->path, &now, &now_size);
-                if (r >= 0 && same_content(now, now_size, file->after, file->after_size))
-                        r = put_file(root_fd, file->path, file->before, file->before_size);
-                if (r < 0 && result == 0) {
-                        say(ret_problem, "/%s: %s", file->path, strerror(-r));
+                r = replace_file(root_fd, file->path, file->after, file->after_size, file->before,
+                                 file->before_size);
+                if (r < 0 && r != -ESTALE && r != -EBADFD && r != -EISDIR && result == 0) {
+                        say(ret_problem, "/%s: %s", file->path, reason(r));
                         result = r;
                 }
         }
         return result;
 }
 
-/* The generated file goes back unless it is complete and has the old arguments anyway. */
+/* The generated file goes back; if not @always, only if it is damaged or has other arguments. */
 static int put_generated_before(BootLoader *loader, const BootChange *change, bool always,
                                 char **ret_problem) {
         _cleanup_(boot_entries_done) BootEntries entries = { 0 };
@@ -378,12 +416,13 @@ static int put_generated_before(BootLoader *loader, const BootChange *change, bo
                 return 0;
         if (!always && change->arguments_before &&
             boot_loader_entries(loader, NULL, 0, &entries) >= 0 &&
-            boot_entries_check(&entries, change->arguments_before, NULL) > 0)
-                return 0;
-        r = put_file(boot_loader_root(loader), path, change->generated_before,
-                     change->generated_before_size);
+            boot_entries_check(&entries, change->arguments_before, NULL) > 0) {
+                r = root_sync(boot_loader_root(loader), path);
+        } else
+                r = put_file(boot_loader_root(loader), path, change->generated_before,
+                             change->generated_before_size);
         if (r < 0)
-                say(ret_problem, "/%s: %s", path, strerror(-r));
+                say(ret_problem, "/%s: %s", path, reason(r));
         return r;
 }
 
@@ -401,7 +440,7 @@ static int roll_back(int root_fd, BootLoader *loader, const BootChange *change, 
                 return r;
         r = root_unlink(root_fd, STATE_CHANGE);
         if (r < 0)
-                say(ret_problem, "/" STATE_CHANGE ": %s", strerror(-r));
+                say(ret_problem, "/" STATE_CHANGE ": %s", reason(r));
         return r < 0 ? r : 0;
 }
 
@@ -501,9 +540,10 @@ static int regenerate(int root_fd, BootLoader *loader, const BootChange *change,
         r = check_entries(loader, text, size, change, findings, ret_problem);
         if (r < 0)
                 return r;
-        r = put_file(root_fd, path, text, size);
+        r = replace_file(root_fd, path, change->generated_before, change->generated_before_size,
+                         text, size);
         if (r < 0)
-                say(ret_problem, "/%s: %s", path, strerror(-r));
+                say(ret_problem, "/%s: %s", path, reason(r));
         return r;
 }
 
@@ -536,41 +576,63 @@ static void block_signals(sigset_t *ret_old) {
         (void)sigprocmask(SIG_BLOCK, &wanted, ret_old);
 }
 
-static int run_blocked(int root_fd, BootLoader *loader, const BootChange *change,
-                       Findings *findings, char **ret_problem) {
-        _cleanup_free_ char *text = NULL, *second = NULL;
-        int r, q;
+static int write_change(int root_fd, const BootChange *change, char **ret_problem) {
+        _cleanup_free_ char *text = NULL;
+        int r;
 
         r = change_to_text(change, &text);
         if (r < 0)
                 return r;
-        r = root_write_file(root_fd, STATE_CHANGE, text, strlen(text), file_mode(STATE_CHANGE));
+        /* A larger one could not be read back, which is all that it is for */
+        r = strlen(text) > ROOT_FILE_MAX ? -EFBIG : root_mkdir_p(root_fd, STATE_FOLDER);
+        if (r >= 0)
+                r = root_write_file(root_fd, STATE_CHANGE, text, strlen(text),
+                                    file_mode(STATE_CHANGE));
         if (r < 0) {
-                say(ret_problem, "/" STATE_CHANGE ": %s; nothing was changed", strerror(-r));
+                say(ret_problem, "/" STATE_CHANGE ": %s; nothing was changed", reason(r));
                 (void)root_unlink(root_fd, STATE_CHANGE);
-                return r;
-        }
-        r = carry_out(root_fd, loader, change, findings, ret_problem);
-        if (r >= 0) {
-                r = root_unlink(root_fd, STATE_CHANGE);
-                if (r < 0)
-                        say(ret_problem, "/" STATE_CHANGE ": %s; the change itself is complete",
-                            strerror(-r));
-                return r < 0 ? r : 0;
-        }
-        q = roll_back(root_fd, loader, change, true, &second);
-        if (*ret_problem) {
-                _cleanup_free_ char *first = TAKE_PTR(*ret_problem);
-
-                if (q < 0)
-                        say(ret_problem,
-                            "%s; and the settings of before could not be put back (%s): repair "
-                            "that and run dmemctl %s again before the next reboot",
-                            first, second ? second : strerror(-q), change->operation);
-                else
-                        say(ret_problem, "%s; everything is as it was before", first);
         }
         return r;
+}
+
+/* After @error. What is not as it was before is as somebody else left it, or is named. */
+static void undo(int root_fd, BootLoader *loader, const BootChange *change, int error,
+                 char **ret_problem) {
+        _cleanup_free_ char *first = TAKE_PTR(*ret_problem), *second = NULL;
+        int r;
+
+        r = roll_back(root_fd, loader, change, error != -ESTALE, &second);
+        if (r < 0)
+                say(ret_problem,
+                    "%s; and the settings of before could not be put back (%s): repair that and "
+                    "run dmemctl %s again before the next reboot",
+                    first ? first : strerror(-error), second ? second : strerror(-r),
+                    change->operation);
+        else
+                say(ret_problem, "%s; everything %sis as it was before",
+                    first ? first : strerror(-error), error == -ESTALE ? "else " : "");
+}
+
+static int run_blocked(int root_fd, BootLoader *loader, const BootChange *change,
+                       Findings *findings, char **ret_problem) {
+        int r;
+
+        r = write_change(root_fd, change, ret_problem);
+        if (r < 0)
+                return r;
+        r = carry_out(root_fd, loader, change, findings, ret_problem);
+        if (r < 0) {
+                undo(root_fd, loader, change, r, ret_problem);
+                return r;
+        }
+        /* What is left then is a note of a complete change: nothing that a boot could stumble on */
+        r = root_unlink(root_fd, STATE_CHANGE);
+        if (r < 0)
+                say(ret_problem,
+                    "/" STATE_CHANGE ": %s; the change itself is complete, and the next apply or "
+                    "revert removes this file",
+                    reason(r));
+        return 0;
 }
 
 int boot_change_run(int root_fd, BootLoader *loader, const BootChange *change, Findings *findings,
@@ -605,6 +667,25 @@ static bool is_complete(int root_fd, BootLoader *loader, const BootChange *chang
                boot_entries_check(&entries, change->arguments_after, NULL) > 0;
 }
 
+/* The run that got so far was killed; what it renamed may be known to the kernel alone. */
+static int make_durable(int root_fd, BootLoader *loader, const BootChange *change,
+                        char **ret_problem) {
+        const char *path = boot_loader_generated(loader);
+        int r = 0;
+
+        for (size_t i = 0; i < change->settings.n_items && r >= 0; i++) {
+                r = root_sync(root_fd, change->settings.items[i].path);
+                if (r < 0)
+                        say(ret_problem, "/%s: %s", change->settings.items[i].path, reason(r));
+        }
+        if (r >= 0 && path) {
+                r = root_sync(root_fd, path);
+                if (r < 0)
+                        say(ret_problem, "/%s: %s", path, reason(r));
+        }
+        return r;
+}
+
 /* Temporary files of runs that were killed; the changes they were part of count as not begun. */
 static int remove_stale(int root_fd, BootLoader *loader, char **ret_what) {
         static const char *const paths[] = { STATE_CHANGE, STATE_APPLIED, STATE_PREVIOUS };
@@ -615,7 +696,7 @@ static int remove_stale(int root_fd, BootLoader *loader, char **ret_what) {
                 r = root_remove_stale(root_fd, paths[i]);
         if (r < 0)
                 say(ret_what, "cannot remove temporary files of an interrupted change: %s",
-                    strerror(-r));
+                    reason(r));
         return r < 0 ? r : 0;
 }
 
@@ -648,7 +729,9 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
 
         block_signals(&old);
         if (is_complete(root_fd, loader, &change)) {
-                r = put_after(root_fd, &change.state, ret_what);
+                r = make_durable(root_fd, loader, &change, ret_what);
+                if (r >= 0)
+                        r = put_after(root_fd, &change.state, ret_what);
                 if (r >= 0)
                         r = root_unlink(root_fd, STATE_CHANGE);
                 if (r >= 0)
@@ -660,7 +743,7 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
         }
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         if (r < 0 && !*ret_what)
-                say(ret_what, "/" STATE_CHANGE ": %s", strerror(-r));
+                say(ret_what, "/" STATE_CHANGE ": %s", reason(r));
         return r < 0 ? r : 0;
 }
 

@@ -11,7 +11,8 @@
  *     state         applied.json and previous.json
  *     change.json   removed: done
  *
- * A step that fails puts back what was before. After a crash boot_change_recover() finds
+ * A file that is neither as it was when we looked nor as we want it belongs to somebody else: that
+ * is a failure, too. A step that fails puts back what was before. After a crash boot_change_recover() finds
  * change.json and goes forward if the boot loader has the new settings completely, else back; what
  * somebody else changed in the meantime stays.
  */
@@ -47,7 +48,8 @@ int boot_change_look(BootLoader *loader, BootChange *change);
 /*
  * Carries it out. Wants the lock.
  * @findings: why the boot loader's entries are not as wanted, if that is the reason
- * @ret_problem: what failed, where, and whether all is as before; set on error
+ * @ret_problem: what failed, where, and whether all is as before; set on error, and on success if
+ *     there is something to be said all the same
  *
  * Returns 0, or a negative errno.
  */

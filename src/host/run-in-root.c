@@ -206,6 +206,9 @@ int run_in_root(int root_fd, char *const *arguments, unsigned long long timeout_
         if (signal_fd < 0)
                 return signal_fd;
 
+        /* Processes that the program leaves behind become our children, so that we can wait */
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return -errno;
         pid = fork();
         if (pid < 0)
                 return -errno;
@@ -221,6 +224,12 @@ int run_in_root(int root_fd, char *const *arguments, unsigned long long timeout_
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
+        /* None of those that it started may write any more when the caller puts things right */
+        if (r < 0 || !WIFEXITED(status)) {
+                (void)kill(-pid, SIGKILL);
+                while (waitpid(-pid, NULL, 0) > 0 || errno == EINTR)
+                        ;
+        }
         if (r >= 0 && read(error_read_fd, &error, sizeof(error)) == (ssize_t)sizeof(error))
                 return error;
 
