@@ -355,6 +355,7 @@ static const char *first_option_name(unsigned bits) {
 }
 
 static int check_verb(const Dmemctl *d, const CommandLine *c, const Verb *verb) {
+        int n_arguments = c->n_words > 0 ? c->n_words - 1 : 0;
         unsigned stray = c->used & ~verb->options;
 
         if (stray)
@@ -362,9 +363,9 @@ static int check_verb(const Dmemctl *d, const CommandLine *c, const Verb *verb) 
                                    verb->name);
         if (d->json != JSON_MODE_OFF && !(verb->options & OPTION_JSON))
                 return usage_error("%s has no JSON form", verb->name);
-        if (c->n_words - 1 < verb->min_arguments || (c->n_words > 1 && c->words[1][0] == '\0'))
+        if (n_arguments < verb->min_arguments || (n_arguments > 0 && c->words[1][0] == '\0'))
                 return usage_error("%s needs %s", verb->name, verb->argument ?: "no argument");
-        if (c->n_words - 1 > verb->max_arguments)
+        if (n_arguments > verb->max_arguments)
                 return usage_error("%s takes %s, %s is too much", verb->name,
                                    verb->max_arguments == 0 ? "no argument" : "fewer arguments",
                                    c->words[1 + verb->max_arguments]);
