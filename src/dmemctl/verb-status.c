@@ -5,6 +5,7 @@
  * looks itself, and says so.
  */
 
+#include <inttypes.h>
 #include <systemd/sd-bus.h>
 
 #include "basic/root-fs.h"
@@ -171,6 +172,46 @@ static int print_nodes(const Dmemctl *d, const Status *s) {
         return 0;
 }
 
+static int add_pages(Table *t, MaybeBytes value) {
+        return value.known ? table_add(t, "%" PRIu64, value.bytes) : table_add(t, "-");
+}
+
+static int add_pool(Table *t, const StatusNode *node, const StatusPool *pool) {
+        const MaybeBytes values[] = { pool->configured, pool->booted, pool->granted, pool->free };
+        char size[FORMAT_SIZE_MAX];
+        int r;
+
+        r = table_add(t, "%u", node->id);
+        if (r >= 0)
+                r = table_add(t, "%s", format_size(size, pool->page_size));
+        for (size_t i = 0; i < ELEMENTSOF(values) && r >= 0; i++)
+                r = add_pages(t, values[i]);
+        return r;
+}
+
+/* Nothing on a host without huge pages. */
+static int print_pools(const Dmemctl *d, const Status *s) {
+        static const char *const head[] = {
+                "NODE", "HUGE PAGES OF", "CONFIGURED", "BOOTED", "GRANTED", "FREE",
+        };
+        _cleanup_(table_done) Table t = { .n_columns = ELEMENTSOF(head) };
+        size_t n_rows = 0;
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(head) && r >= 0; i++)
+                r = table_add(&t, "%s", head[i]);
+        for (size_t i = 0; i < s->n_nodes; i++)
+                for (size_t k = 0; k < s->nodes[i].n_pools && r >= 0; k++, n_rows++)
+                        r = add_pool(&t, &s->nodes[i], &s->nodes[i].pools[k]);
+        if (r < 0 || n_rows == 0)
+                return r;
+        printf("\n");
+        if (d->legend)
+                table_print(&t, 0, 1, colour_bold(d), colour_off(d));
+        table_print(&t, 1, n_rows, "", "");
+        return 0;
+}
+
 static int print_arguments(const char *title, char *const *arguments, const char *behind) {
         _cleanup_free_ char *text = NULL;
 
@@ -205,6 +246,8 @@ static int print_status(const Dmemctl *d, const Status *s) {
         printf("%s%s%s (%s)\n\n", state_colour(d, s->state), state_to_string(s->state),
                colour_off(d), source_text(s));
         r = print_nodes(d, s);
+        if (r >= 0)
+                r = print_pools(d, s);
         if (r < 0)
                 return r;
         printf("\n");

@@ -11,18 +11,16 @@
 #include "basic/size-util.h"
 #include "dmemctl/table.h"
 #include "dmemctl/verbs.h"
-#include "host/host-hugepages.h"
 #include "host/plan-json.h"
 #include "host/status.h"
 #include "plan/cmdline.h"
 
-/* Huge pages of one size that the plan gives a node, and what the node has of them. */
+/* Huge pages of one size on a node, in pages. */
 typedef struct HugeRow {
         unsigned node;
         uint64_t page_size;
         uint64_t planned;
-        bool granted_known;
-        uint64_t granted;
+        MaybeBytes configured, booted, granted;
 } HugeRow;
 
 typedef struct Verify {
@@ -48,38 +46,32 @@ static Tristate matches(char *const *planned, char *const *other) {
         return arguments_equal(planned, other) ? TRISTATE_YES : TRISTATE_NO;
 }
 
-static int load_row(Verify *v, unsigned node, uint64_t page_size, uint64_t planned) {
-        HugeRow *row = v->rows + v->n_rows++;
-        char text[FORMAT_SIZE_MAX];
+/* Sizes that are neither planned nor anywhere else are left out. */
+static void load_row(Verify *v, const PlanNode *n, uint64_t page_size, uint64_t planned) {
+        const StatusNode *node = status_find_node(v->status, n->id);
+        const StatusPool *pool = node ? status_find_pool(node, page_size) : NULL;
+        HugeRow row = { .node = n->id, .page_size = page_size, .planned = planned };
 
-        *row = (HugeRow){ .node = node, .page_size = page_size, .planned = planned };
-        row->granted_known =
-                host_count_hugepages(v->d->root_fd, node, page_size, &row->granted) >= 0;
-        if (!row->granted_known || row->granted >= planned || v->booted != TRISTATE_YES)
-                return 0;
-        return findings_add(&v->findings, "granted-less", SEVERITY_WARNING, (int)node,
-                            "Node %u: %" PRIu64 " huge pages of %s are planned, but the kernel "
-                            "found room for %" PRIu64 " only; `dmemctl plan` shows what else is "
-                            "on the node",
-                            node, planned, format_size(text, page_size), row->granted);
+        if (pool) {
+                row.configured = pool->configured;
+                row.booted = pool->booted;
+                row.granted = pool->granted;
+        }
+        if (pool || planned > 0)
+                v->rows[v->n_rows++] = row;
 }
 
 static int load_rows(Verify *v) {
         const Plan *plan = v->hp->plan;
-        int r = 0;
 
         v->rows = new0(HugeRow, 2 * plan->n_nodes + 1);
         if (!v->rows)
                 return -ENOMEM;
-        for (size_t i = 0; i < plan->n_nodes && r >= 0; i++) {
-                const PlanNode *n = &plan->nodes[i];
-
-                if (n->huge_1g > 0)
-                        r = load_row(v, n->id, GiB, n->huge_1g);
-                if (n->huge_2m > 0 && r >= 0)
-                        r = load_row(v, n->id, 2 * MiB, n->huge_2m);
+        for (size_t i = 0; i < plan->n_nodes; i++) {
+                load_row(v, &plan->nodes[i], GiB, plan->nodes[i].huge_1g);
+                load_row(v, &plan->nodes[i], 2 * MiB, plan->nodes[i].huge_2m);
         }
-        return r;
+        return 0;
 }
 
 static int copy_findings(Findings *to, const Findings *from) {
@@ -97,7 +89,7 @@ static int copy_findings(Findings *to, const Findings *from) {
 static bool is_shortfall(const Finding *f) {
         static const char *const codes[] = {
                 "argument-invalid", "no-kernel-support", "module-not-loaded",
-                "granted-less",     "granted-more",
+                "granted-less",     "granted-more",      "hugepages-less",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(codes); i++)
@@ -110,7 +102,7 @@ static bool is_shortfall(const Finding *f) {
 static void judge_granted(Verify *v) {
         v->granted = TRISTATE_YES;
         for (size_t i = 0; i < v->n_rows; i++)
-                if (!v->rows[i].granted_known)
+                if (v->rows[i].planned > 0 && !v->rows[i].granted.known)
                         v->granted = TRISTATE_UNKNOWN;
         for (size_t i = 0; i < v->hp->plan->n_nodes; i++) {
                 const PlanNode *n = &v->hp->plan->nodes[i];
@@ -175,12 +167,11 @@ static int add_dmem(const Verify *v, Table *t, const PlanNode *n) {
         return r < 0 ? r : add_maybe(t, s->granted);
 }
 
-/* A count of pages where the arguments are as planned; others are not taken apart. */
-static int add_count(Table *t, Tristate as_planned, uint64_t planned) {
-        return as_planned == TRISTATE_YES ? table_add(t, "%" PRIu64, planned) : table_add(t, "-");
+static int add_count(Table *t, MaybeBytes pages) {
+        return pages.known ? table_add(t, "%" PRIu64, pages.bytes) : table_add(t, "-");
 }
 
-static int add_row(const Verify *v, Table *t, const HugeRow *row) {
+static int add_row(Table *t, const HugeRow *row) {
         int r;
 
         r = table_add(t, "%u", row->node);
@@ -189,12 +180,10 @@ static int add_row(const Verify *v, Table *t, const HugeRow *row) {
         if (r >= 0)
                 r = table_add(t, "%" PRIu64, row->planned);
         if (r >= 0)
-                r = add_count(t, v->configured, row->planned);
+                r = add_count(t, row->configured);
         if (r >= 0)
-                r = add_count(t, v->booted, row->planned);
-        return r < 0 ? r
-                     : add_count(t, row->granted_known ? TRISTATE_YES : TRISTATE_UNKNOWN,
-                                 row->granted);
+                r = add_count(t, row->booted);
+        return r < 0 ? r : add_count(t, row->granted);
 }
 
 static int build_table(const Verify *v, Table *t) {
@@ -213,7 +202,7 @@ static int build_table(const Verify *v, Table *t) {
                 r = add_dmem(v, t, n);
                 for (size_t j = 0; j < v->n_rows && r >= 0; j++)
                         if (v->rows[j].node == n->id)
-                                r = add_row(v, t, &v->rows[j]);
+                                r = add_row(t, &v->rows[j]);
         }
         return r;
 }
@@ -294,7 +283,9 @@ static json_object *row_to_json(const HugeRow *row) {
 
         if (!object || json_add(object, "page_size", json_new_bytes(row->page_size)) < 0 ||
             json_add(object, "planned", json_new_bytes(row->planned)) < 0 ||
-            add_maybe_json(object, "granted", (MaybeBytes){ row->granted_known, row->granted }) < 0)
+            add_maybe_json(object, "configured", row->configured) < 0 ||
+            add_maybe_json(object, "booted", row->booted) < 0 ||
+            add_maybe_json(object, "granted", row->granted) < 0)
                 return NULL;
         return TAKE_PTR(object);
 }

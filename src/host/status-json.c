@@ -68,6 +68,27 @@ static json_object *regions_to_json(const StatusNode *node) {
         return TAKE_PTR(array);
 }
 
+static json_object *pool_to_json(const StatusPool *pool) {
+        _cleanup_(json_object_putp) json_object *object = json_object_new_object();
+
+        if (!object || json_add(object, "page_size", json_new_bytes(pool->page_size)) < 0 ||
+            add_maybe_bytes(object, "configured", pool->configured) < 0 ||
+            add_maybe_bytes(object, "booted", pool->booted) < 0 ||
+            add_maybe_bytes(object, "granted", pool->granted) < 0 ||
+            add_maybe_bytes(object, "free", pool->free) < 0)
+                return NULL;
+        return TAKE_PTR(object);
+}
+
+static json_object *pools_to_json(const StatusNode *node) {
+        _cleanup_(json_object_putp) json_object *array = json_object_new_array();
+
+        for (size_t i = 0; array && i < node->n_pools; i++)
+                if (json_append(array, pool_to_json(&node->pools[i])) < 0)
+                        return NULL;
+        return TAKE_PTR(array);
+}
+
 static json_object *node_to_json(const StatusNode *node) {
         _cleanup_(json_object_putp) json_object *object = json_object_new_object();
 
@@ -79,7 +100,8 @@ static json_object *node_to_json(const StatusNode *node) {
             add_maybe_bytes(object, "used_bytes", node->used) < 0 ||
             add_maybe_bytes(object, "free_bytes", node->free) < 0 ||
             add_maybe_bytes(object, "poisoned_bytes", node->poisoned) < 0 ||
-            json_add(object, "regions", regions_to_json(node)) < 0)
+            json_add(object, "regions", regions_to_json(node)) < 0 ||
+            json_add(object, "hugepages", pools_to_json(node)) < 0)
                 return NULL;
         return TAKE_PTR(object);
 }
@@ -269,6 +291,44 @@ static int read_regions(json_object *object, StatusNode *node) {
         return 0;
 }
 
+static int read_pool(json_object *object, StatusPool *pool) {
+        const struct {
+                const char *key;
+                MaybeBytes *value;
+        } numbers[] = {
+                { "configured", &pool->configured },
+                { "booted", &pool->booted },
+                { "granted", &pool->granted },
+                { "free", &pool->free },
+        };
+        int r;
+
+        r = read_bytes(get(object, "page_size"), &pool->page_size);
+        for (size_t i = 0; i < ELEMENTSOF(numbers) && r >= 0; i++)
+                r = get_maybe_bytes(object, numbers[i].key, numbers[i].value);
+        return r;
+}
+
+static int read_pools(json_object *object, StatusNode *node) {
+        json_object *array;
+        size_t n;
+        int r;
+
+        if (!get(object, "hugepages"))
+                return 0; /* an earlier dmemd */
+        r = get_array(object, "hugepages", &array);
+        if (r < 0)
+                return r;
+        n = json_object_array_length(array);
+        node->pools = new0(StatusPool, n + 1);
+        if (!node->pools)
+                return -ENOMEM;
+        for (node->n_pools = 0; node->n_pools < n && r >= 0; node->n_pools++)
+                r = read_pool(json_object_array_get_idx(array, node->n_pools),
+                              &node->pools[node->n_pools]);
+        return r;
+}
+
 static int read_node(json_object *object, StatusNode *node) {
         const struct {
                 const char *key;
@@ -296,7 +356,8 @@ static int read_node(json_object *object, StatusNode *node) {
                 if (r < 0)
                         return r;
         }
-        return read_regions(object, node);
+        r = read_regions(object, node);
+        return r < 0 ? r : read_pools(object, node);
 }
 
 static int read_nodes(json_object *object, Status *s) {
@@ -360,9 +421,9 @@ static int read_mounts(json_object *object, DmemMounts *mounts) {
 /* Codes that state_judge() has; a Finding holds static text only. */
 static const char *known_code(const char *code) {
         static const char *const codes[] = {
-                "argument-invalid", "granted-less",      "granted-more",
-                "granted-unknown",  "module-not-loaded", "no-kernel-support",
-                "not-applied",      "poisoned",          "reboot-required",
+                "argument-invalid", "granted-less",      "granted-more",      "granted-unknown",
+                "hugepages-less",   "module-not-loaded", "no-kernel-support", "not-applied",
+                "poisoned",         "reboot-required",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(codes); i++)

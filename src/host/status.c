@@ -4,11 +4,14 @@
 #include "basic/root-fs.h"
 #include "host/bootloader.h"
 #include "host/host-dmem.h"
+#include "host/host-hugepages.h"
 #include "host/host-memory.h"
 #include "host/state.h"
 #include "plan/advice.h"
 #include "plan/cmdline.h"
 #include "plan/dmem-argument.h"
+#include "plan/hugepages-argument.h"
+#include "plan/savings.h"
 
 /* include/linux/mm_types.h: 64 bytes on every 64 bit architecture that we plan for. */
 #define STRUCT_PAGE_SIZE UINT64_C(64)
@@ -16,6 +19,7 @@
 static void status_node_done(StatusNode *node) {
         free(node->cpus);
         free(node->regions);
+        free(node->pools);
 }
 
 Status *status_free(Status *s) {
@@ -38,6 +42,13 @@ const StatusNode *status_find_node(const Status *s, unsigned id) {
         for (size_t i = 0; i < s->n_nodes; i++)
                 if (s->nodes[i].id == id)
                         return &s->nodes[i];
+        return NULL;
+}
+
+const StatusPool *status_find_pool(const StatusNode *node, uint64_t page_size) {
+        for (size_t i = 0; i < node->n_pools; i++)
+                if (node->pools[i].page_size == page_size)
+                        return &node->pools[i];
         return NULL;
 }
 
@@ -152,6 +163,67 @@ static int fill_granted(const InForce *in_force, StatusNode *node) {
         return 0;
 }
 
+/* Huge pages that command lines ask for. */
+typedef struct AskedPages {
+        HugePagesAsked *items;
+        size_t n_items;
+        bool known;
+} AskedPages;
+
+static void asked_pages_done(AskedPages *asked) {
+        free(asked->items);
+}
+
+static int asked_pages_load(char *const *arguments, AskedPages *ret) {
+        ret->known = arguments != NULL;
+        return hugepages_parse(arguments, &ret->items, &ret->n_items);
+}
+
+static MaybeBytes asked_pages_find(const AskedPages *asked, unsigned node, uint64_t page_size) {
+        return (MaybeBytes){
+                .known = asked->known,
+                .bytes = hugepages_find(asked->items, asked->n_items, node, page_size),
+        };
+}
+
+static int fill_pools(const AskedPages *configured, const AskedPages *booted,
+                      const InForce *in_force, StatusNode *node) {
+        static const uint64_t page_sizes[] = { GiB, 2 * MiB };
+
+        node->pools = new0(StatusPool, ELEMENTSOF(page_sizes));
+        if (!node->pools)
+                return -ENOMEM;
+        for (size_t i = 0; i < ELEMENTSOF(page_sizes); i++) {
+                const HugePool *pool = in_force_find_pool(in_force, node->id, page_sizes[i]);
+                StatusPool *p = &node->pools[node->n_pools];
+
+                *p = (StatusPool){
+                        .page_size = page_sizes[i],
+                        .configured = asked_pages_find(configured, node->id, page_sizes[i]),
+                        .booted = asked_pages_find(booted, node->id, page_sizes[i]),
+                };
+                if (pool && pool->known)
+                        p->granted = known(pool->total);
+                if (pool && pool->free_known)
+                        p->free = known(pool->free);
+                if (p->configured.bytes > 0 || p->booted.bytes > 0 || p->granted.bytes > 0)
+                        node->n_pools++;
+        }
+        return 0;
+}
+
+static int fill_all_pools(const InForce *in_force, Status *s) {
+        _cleanup_(asked_pages_done) AskedPages configured = {}, booted = {};
+        int r;
+
+        r = asked_pages_load(s->configured, &configured);
+        if (r >= 0)
+                r = asked_pages_load(s->booted, &booted);
+        for (size_t i = 0; r >= 0 && i < s->n_nodes; i++)
+                r = fill_pools(&configured, &booted, in_force, &s->nodes[i]);
+        return r;
+}
+
 static int fill_nodes(const Topology *t, const InForce *in_force, Status *s) {
         int r;
 
@@ -177,12 +249,35 @@ static int fill_nodes(const Topology *t, const InForce *in_force, Status *s) {
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return fill_all_pools(in_force, s);
 }
 
 static void add_to(MaybeBytes *sum, MaybeBytes value) {
         sum->known = sum->known && value.known;
         sum->bytes = add_saturated(sum->bytes, value.bytes);
+}
+
+static bool has_word(char *const *words, const char *word) {
+        for (; words && *words; words++)
+                if (streq(*words, word))
+                        return true;
+        return false;
+}
+
+/* What HVO saves on the huge pages of this boot. */
+static uint64_t saved_by_hvo(const Topology *t, const Status *s) {
+        uint64_t saved = 0;
+
+        if (!has_word(s->booted, "hugetlb_free_vmemmap=on"))
+                return 0;
+        for (size_t i = 0; i < s->n_nodes; i++)
+                for (size_t k = 0; k < s->nodes[i].n_pools; k++) {
+                        const StatusPool *p = &s->nodes[i].pools[k];
+
+                        saved = add_saturated(saved, savings_of_hvo(p->granted.bytes, p->page_size,
+                                                                    t->page_size));
+                }
+        return saved;
 }
 
 static void fill_sums(const Topology *t, Status *s) {
@@ -197,7 +292,8 @@ static void fill_sums(const Topology *t, Status *s) {
                 add_to(&s->poisoned, node->poisoned);
         }
         s->metadata_saved.known = s->granted.known;
-        s->metadata_saved.bytes = s->granted.bytes / t->page_size * STRUCT_PAGE_SIZE;
+        s->metadata_saved.bytes = add_saturated(s->granted.bytes / t->page_size * STRUCT_PAGE_SIZE,
+                                                saved_by_hvo(t, s));
 }
 
 static int judge(const Topology *t, const InForce *in_force, const Policy *policy, Status *s) {
@@ -267,6 +363,8 @@ int status_load(int root_fd, const Policy *policy, Status **ret) {
         if (!s->source)
                 return -ENOMEM;
         r = host_load_in_force(root_fd, &in_force);
+        if (r >= 0)
+                r = host_load_pools(root_fd, &in_force);
         if (r < 0)
                 return r;
         r = status_fill(root_fd, policy, &in_force, s);

@@ -31,12 +31,20 @@ typedef struct MaybeBytes {
         uint64_t bytes;
 } MaybeBytes;
 
+/* Huge pages of one size on one node, in pages. */
+typedef struct StatusPool {
+        uint64_t page_size;
+        MaybeBytes configured, booted, granted, free;
+} StatusPool;
+
 typedef struct StatusNode {
         unsigned id;
         char *cpus; /* list, NULL: unknown */
         MaybeBytes configured, booted, granted, used, free, poisoned;
         DmemRange *regions;
         size_t n_regions;
+        StatusPool *pools; /* only sizes that are configured, booted or granted */
+        size_t n_pools;
 } StatusNode;
 
 typedef struct Status {
@@ -61,7 +69,8 @@ typedef struct Status {
 Status *status_free(Status *s); /* accepts NULL, returns NULL */
 DEFINE_CLEANUP(Status *, status_free);
 
-const StatusNode *status_find_node(const Status *s, unsigned id); /* or NULL */
+const StatusNode *status_find_node(const Status *s, unsigned id);               /* or NULL */
+const StatusPool *status_find_pool(const StatusNode *node, uint64_t page_size); /* or NULL */
 const char *configured_source_to_string(ConfiguredSource source); /* NULL for unknown */
 
 /*

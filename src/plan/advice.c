@@ -18,6 +18,9 @@ static const struct {
           "dmemd-setup.service'." },
         { "granted-less", "Read 'journalctl -k --grep=dmem' for the reason; then plan less for "
                           "that node, 'dmemctl apply' and reboot." },
+        { "hugepages-less", "Run 'systemctl reload-or-restart dmemd-setup.service' to try again "
+                            "for the missing huge pages; if they stay missing, plan fewer, "
+                            "'dmemctl apply' and reboot." },
         { "granted-more", "Run 'dmemctl apply' and reboot, so that the boot arguments say what is "
                           "wanted." },
 };

@@ -6,11 +6,13 @@
 #include "plan/cmdline.h"
 #include "plan/dmem-argument.h"
 #include "plan/drift.h"
+#include "plan/hugepages-argument.h"
 
 void in_force_done(InForce *in_force) {
         for (size_t i = 0; i < in_force->n_nodes; i++)
                 free(in_force->nodes[i].regions);
         free(in_force->nodes);
+        free(in_force->pools);
         *in_force = (InForce){};
 }
 
@@ -18,6 +20,13 @@ const DmemNode *in_force_find_node(const InForce *in_force, unsigned id) {
         for (size_t i = 0; i < in_force->n_nodes; i++)
                 if (in_force->nodes[i].id == id)
                         return &in_force->nodes[i];
+        return NULL;
+}
+
+const HugePool *in_force_find_pool(const InForce *in_force, unsigned node, uint64_t page_size) {
+        for (size_t i = 0; i < in_force->n_pools; i++)
+                if (in_force->pools[i].node == node && in_force->pools[i].page_size == page_size)
+                        return &in_force->pools[i];
         return NULL;
 }
 
@@ -290,6 +299,40 @@ static int judge_granted(Judge *j) {
         return judge_ranges(j);
 }
 
+/* One page size of one node. More than was asked for is no drift: anybody may add some. */
+static int judge_pool(Judge *j, const HugePagesAsked *asked) {
+        const HugePool *pool = in_force_find_pool(j->in_force, asked->node, asked->page_size);
+        char size[FORMAT_SIZE_MAX];
+
+        format_size(size, asked->page_size);
+        if (pool && pool->known && pool->total >= asked->count)
+                return 0;
+        j->drift = true;
+        if (!pool || !pool->known)
+                return findings_add(j->reasons, "granted-unknown", SEVERITY_WARNING,
+                                    (int)asked->node,
+                                    "Node %u: %" PRIu64 " huge pages of %s were asked for, but "
+                                    "sys/devices/system/node/node%u/hugepages/ does not say how "
+                                    "many there are",
+                                    asked->node, asked->count, size, asked->node);
+        return findings_add(j->reasons, "hugepages-less", SEVERITY_WARNING, (int)asked->node,
+                            "Node %u: %" PRIu64 " huge pages of %s were asked for, but it has only "
+                            "%" PRIu64 "; `systemctl reload-or-restart dmemd-setup.service` tries "
+                            "again to get them, or plan fewer",
+                            asked->node, asked->count, size, pool->total);
+}
+
+static int judge_pools(Judge *j) {
+        _cleanup_free_ HugePagesAsked *asked = NULL;
+        size_t n;
+        int r;
+
+        r = hugepages_parse(j->booted, &asked, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = judge_pool(j, &asked[i]);
+        return r;
+}
+
 static State choose_state(const Judge *j) {
         if (!j->in_use)
                 return STATE_NONE;
@@ -305,7 +348,8 @@ static State choose_state(const Judge *j) {
 int state_judge(const Plan *plan, char *const *configured, char *const *booted,
                 const InForce *in_force, State *ret, Findings *reasons) {
         static int (*const steps[])(Judge *) = {
-                judge_applied, judge_booted, judge_arguments, judge_support, judge_granted,
+                judge_applied, judge_booted,  judge_arguments,
+                judge_support, judge_granted, judge_pools,
         };
         Judge j = {
                 .plan = plan,

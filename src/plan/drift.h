@@ -32,6 +32,14 @@ typedef struct DmemNode {
         size_t n_regions;
 } DmemNode;
 
+/* The huge pages of one size on one node. */
+typedef struct HugePool {
+        unsigned node;
+        uint64_t page_size;
+        bool known, free_known;
+        uint64_t total, free; /* pages */
+} HugePool;
+
 /* What is in force in this boot. */
 typedef struct InForce {
         bool class_present;    /* /sys/class/dmem exists: the dmemfs module is loaded */
@@ -39,10 +47,14 @@ typedef struct InForce {
         bool reserved_unknown; /* there is no /proc/iomem to ask */
         DmemNode *nodes;       /* sorted by id */
         size_t n_nodes;
+        HugePool *pools; /* sorted by node; none while nobody has counted them */
+        size_t n_pools;
 } InForce;
 
 void in_force_done(InForce *in_force);
 const DmemNode *in_force_find_node(const InForce *in_force, unsigned id); /* or NULL */
+const HugePool *in_force_find_pool(const InForce *in_force, unsigned node,
+                                   uint64_t page_size); /* or NULL */
 
 /* Bytes of the regions of a node; its size if they could not be read. */
 uint64_t dmem_node_region_bytes(const DmemNode *node);
@@ -78,6 +90,7 @@ const char *state_to_string(State state); /* `none`, `pending-reboot`, … as on
  *   `granted-less`       a node got less than was asked for
  *   `granted-more`       a node has more than was asked for
  *   `granted-unknown`    nothing says what was granted, to a node or at all
+ *   `hugepages-less`     a node has fewer huge pages than were asked for
  *   `poisoned`           a node has poisoned memory
  *
  * The kernel's own view of what was asked for (requested_bytes) counts; the arguments are read

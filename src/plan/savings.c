@@ -51,6 +51,14 @@ static uint64_t cost(Kind kind, uint64_t bytes, uint64_t page_size) {
         }
 }
 
+uint64_t savings_of_hvo(uint64_t n_pages, uint64_t huge_size, uint64_t page_size) {
+        uint64_t bytes;
+
+        if (__builtin_mul_overflow(n_pages, huge_size, &bytes))
+                return 0;
+        return plain_cost(bytes, page_size) - hvo_cost(bytes, huge_size, page_size);
+}
+
 int plan_compute_savings(Plan *plan, bool optimize_vmemmap) {
         PlanAlternative *alternatives;
 

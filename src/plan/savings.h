@@ -25,5 +25,8 @@ int plan_compute_savings(Plan *plan, bool optimize_vmemmap);
  */
 const PlanAlternative *plan_hvo_would_do(const Plan *plan);
 
+/* Bytes that HVO saves on @n_pages huge pages of @huge_size. */
+uint64_t savings_of_hvo(uint64_t n_pages, uint64_t huge_size, uint64_t page_size);
+
 /* By name, NULL if there is none. */
 const PlanAlternative *plan_find_alternative(const Plan *plan, const char *name);

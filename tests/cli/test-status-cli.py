@@ -156,6 +156,53 @@ class StatusTest(unittest.TestCase):
         self.assertEqual(status["mounts"],
                          [{"where": "/run/dmemfs", "nodes": "all", "page_size": 2 * MiB}])
 
+    def hugetlb(self, granted0: int, booted="hugepagesz=1G hugepages=0:4,1:6 hugetlb_free_vmemmap=on"):
+        """A host without dmem that was booted with huge pages of 1G."""
+        self.remove_class()
+        self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
+        self.tree.cmdline(booted)
+        self.tree.write("etc/dmemd/dmemd.conf",
+                        "[Plan]\nBackend=hugetlb\n[Mount]\nPageSize=1G\n"
+                        "[Kernel]\nReserve=2G\nBootNodeReserve=2G\n[Dmem]\nAlign=1G\n")
+        self.tree.write("proc/zoneinfo", "".join(
+            f"Node {node}, zone   Normal\n  pages free 1\n        present  {size << 18}\n"
+            for node, size in ((0, 8), (1, 8))))
+        for node, count in (0, granted0), (1, 6):
+            folder = f"sys/devices/system/node/node{node}/hugepages/hugepages-1048576kB"
+            self.tree.write(f"{folder}/nr_hugepages", f"{count}\n")
+            self.tree.write(f"{folder}/free_hugepages", f"{count - 1}\n")
+
+    def test_hugetlb_in_force(self):
+        self.hugetlb(4)
+        run = self.status()
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        rows = [line.split() for line in run.stdout.splitlines()]
+        self.assertIn(["0", "1G", "-", "4", "4", "3"], rows)
+        self.assertIn(["1", "1G", "-", "6", "6", "5"], rows)
+        status = self.json()
+        self.assertEqual(status["nodes"][0]["hugepages"], [
+            {"page_size": GiB, "configured": None, "booted": 4, "granted": 4, "free": 3}])
+        # 16M of struct pages for each GiB, less one page and its part of the page tables
+        self.assertEqual(status["metadata_saved_bytes"], 10 * (16 * MiB - 4096 - 8 * 4096))
+        verify = json.loads(dmemctl(f"--root={self.tree.root}", "-j", "verify").stdout)
+        self.assertEqual(verify["planned"], verify["booted"])
+        self.assertEqual(verify["granted_as_planned"], True)
+        self.assertEqual(verify["nodes"][1]["hugepages"], [
+            {"page_size": GiB, "planned": 6, "configured": None, "booted": 6, "granted": 6}])
+
+    def test_hugetlb_short(self):
+        self.hugetlb(3)
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertTrue(run.stdout.startswith("drift"))
+        self.assertIn("Node 0: 4 huge pages of 1G were asked for, but it has only 3", run.stdout)
+        self.assertIn("dmemd-setup.service", run.stdout.splitlines()[-1])
+        run = dmemctl(f"--root={self.tree.root}", "-j", "verify")
+        verify = json.loads(run.stdout)
+        self.assertEqual((run.returncode, verify["granted_as_planned"]), (3, False))
+        self.assertEqual([(f["code"], f["node"]) for f in verify["findings"]],
+                         [("hugepages-less", 0)])
+
     def test_full_disk(self):
         with open("/dev/full", "w", encoding="ascii") as full:
             run = self.status(stdout=full)

@@ -10,7 +10,8 @@ const char *const fuzz_seeds[] = {
         "\"used_bytes\":0,\"free_bytes\":0,\"poisoned_bytes\":0,\"metadata_saved_bytes\":0,"
         "\"nodes\":[{\"id\":0,\"cpus\":\"0-1\",\"configured_bytes\":null,\"booted_bytes\":1,"
         "\"granted_bytes\":2,\"used_bytes\":3,\"free_bytes\":4,\"poisoned_bytes\":5,"
-        "\"regions\":[{\"start\":\"0x100000000\",\"end\":\"0x200000000\"}]}],"
+        "\"regions\":[{\"start\":\"0x100000000\",\"end\":\"0x200000000\"}],\"hugepages\":["
+        "{\"page_size\":2097152,\"configured\":1,\"booted\":null,\"granted\":2,\"free\":3}]}],"
         "\"mounts\":[{\"where\":\"/run/dmemfs\",\"nodes\":\"all\",\"page_size\":2097152}],"
         "\"findings\":[{\"code\":\"granted-less\",\"severity\":\"warning\",\"node\":0,"
         "\"message\":\"m\"}],\"advice\":\"a\"}",

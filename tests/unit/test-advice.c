@@ -25,6 +25,7 @@ TEST(choose) {
                   "Correct the boot argument" },
                 { "no module", STATE_DRIFT, { "module-not-loaded" }, true, "reload-or-restart" },
                 { "less", STATE_DRIFT, { "not-applied", "granted-less" }, false, "plan less" },
+                { "huge pages", STATE_DRIFT, { "hugepages-less" }, false, "missing huge pages" },
                 { "more", STATE_DRIFT, { "granted-more" }, false, "'dmemctl apply'" },
                 { "new plan", STATE_DRIFT, { "not-applied" }, false, "plan --diff" },
                 { "drift of unknown cause", STATE_DRIFT, {}, false, "'dmemctl verify'" },

@@ -12,6 +12,7 @@ typedef struct Row {
         const char *booted;     /* NULL: not known */
         InForce in_force;       /* with nodes instead of in_force.nodes */
         DmemNode nodes[N_MAX];
+        HugePool pools[N_MAX];
         PlanNode plan_nodes[N_MAX];
         bool plan_fails;
         State state;
@@ -22,6 +23,8 @@ typedef struct Row {
         { .id = (id_), .installed_known = true, .installed = (installed_), .eligible = true }
 #define NODE(id_, requested_, size_)                                                               \
         { .id = (id_), .requested = (requested_), .size = (size_), .free = (size_) }
+#define POOL(node_, page_size_, total_)                                                            \
+        { .node = (node_), .page_size = (page_size_), .known = true, .total = (total_) }
 #define LOADED(n)                                                                                  \
         { .class_present = true, .reserved = true, .n_nodes = (n) }
 #define IDLE                                                                                       \
@@ -65,7 +68,16 @@ static const Row rows[] = {
           .state = STATE_IN_FORCE, .reasons = "" },
         { "huge pages only", .planned = "hugepagesz=1G hugepages=0:4",
           .configured = "hugepagesz=1G hugepages=0:4", .booted = "hugepagesz=1G hugepages=0:4",
-          .state = STATE_IN_FORCE, .reasons = "" },
+          .pools = { POOL(0, GiB, 4) }, .state = STATE_IN_FORCE, .reasons = "" },
+        { "huge pages that nobody counted", .booted = "hugepagesz=1G hugepages=0:4",
+          .state = STATE_DRIFT, .reasons = "granted-unknown:0" },
+        { "huge pages of one size are missing on one node",
+          .configured = "hugepagesz=1G hugepages=0:4,1:1 hugepagesz=2M hugepages=1:9",
+          .booted = "hugepagesz=1G hugepages=0:4,1:1 hugepagesz=2M hugepages=1:9",
+          .pools = { POOL(0, GiB, 3), POOL(1, GiB, 2), POOL(1, 2 * MiB, 9) }, .state = STATE_DRIFT,
+          .reasons = "hugepages-less:0" },
+        { "huge pages that were added", .configured = "", .booted = "",
+          .pools = { POOL(0, 2 * MiB, 512) }, .reasons = "" },
         { "one node got less", .planned = BOTH, .configured = BOTH, .booted = BOTH,
           .in_force = LOADED(2),
           .nodes = { NODE(0, 4 * GiB, 4 * GiB), NODE(1, 12 * GiB, 11 * GiB) },
@@ -202,6 +214,7 @@ TEST(judge) {
                 char planned[128] = "", configured[128] = "", booted[128] = "", shown[256];
                 char *planned_words[8], *configured_words[8], *booted_words[8];
                 DmemNode nodes[N_MAX];
+                HugePool pools[N_MAX];
                 PlanNode plan_nodes[N_MAX];
                 Plan plan = { .nodes = plan_nodes };
                 InForce in_force = row->in_force;
@@ -210,6 +223,10 @@ TEST(judge) {
 
                 memcpy(nodes, row->nodes, sizeof(nodes));
                 in_force.nodes = nodes;
+                memcpy(pools, row->pools, sizeof(pools));
+                in_force.pools = pools;
+                while (in_force.n_pools < N_MAX && pools[in_force.n_pools].page_size > 0)
+                        in_force.n_pools++;
                 memcpy(plan_nodes, row->plan_nodes, sizeof(plan_nodes));
                 while (plan.n_nodes < N_MAX && (plan_nodes[plan.n_nodes].installed_known ||
                                                 plan_nodes[plan.n_nodes].id > 0))
