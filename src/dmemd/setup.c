@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * dmemd-setup - makes the reserved memory of this boot available: mounts dmemfs
+ * dmemd-setup - makes the reserved memory of this boot available: mounts dmemfs, and gets huge
+ * pages that the boot could not find
  *
  * Runs once at boot as root, before dmem-ready.target. Follows what this boot has set aside and not
  * what is planned for the next one. Never unmounts: guests may live in it.
@@ -9,6 +10,7 @@
 
 #include <getopt.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,9 +21,11 @@
 #include "dmemd/log.h"
 #include "host/config.h"
 #include "host/host-dmem.h"
+#include "host/host-hugepages.h"
 #include "host/kernel-module.h"
 #include "host/mount.h"
 #include "plan/cmdline.h"
+#include "plan/hugepages-argument.h"
 
 #define EXIT_CONFIGURATION 78 /* as dmemctl says it, and EX_CONFIG of sysexits.h */
 
@@ -31,7 +35,8 @@ static const char help_text[] =
         "dmemd-setup [OPTIONS...]\n"
         "\n"
         "Make the memory that this boot has reserved for guests available: mount dmemfs as\n"
-        "section [Mount] of dmemd.conf says. Meant to be run by dmemd-setup.service.\n"
+        "section [Mount] of dmemd.conf says, and get the huge pages that the boot was asked for\n"
+        "and could not find. Meant to be run by dmemd-setup.service.\n"
         "\n"
         "  -h --help      show this help\n"
         "     --version   show the version\n"
@@ -186,13 +191,110 @@ static int mount_dmemfs(int root_fd, const Policy *policy) {
         return EXIT_SUCCESS;
 }
 
+static uint64_t pages_to_bytes(uint64_t count, uint64_t page_size) {
+        uint64_t bytes;
+
+        return __builtin_mul_overflow(count, page_size, &bytes) ? UINT64_MAX : bytes;
+}
+
+/* One line per node and page size: what was asked for and what is there. */
+static void report_pages(const HugePagesWish *w) {
+        char size[FORMAT_SIZE_MAX], node[48], requested[48], granted[48];
+        char *fields[] = { node, requested, granted, NULL };
+
+        format_size(size, w->page_size);
+        if (!w->known) {
+                log_message(LOG_WARNING,
+                            "Node %u: %" PRIu64 " huge pages of %s were asked for, but how many "
+                            "there are cannot be read",
+                            w->node, w->asked, size);
+                return;
+        }
+        (void)snprintf(node, sizeof(node), "DMEM_NODE=%u", w->node);
+        (void)snprintf(requested, sizeof(requested), "DMEM_REQUESTED=%" PRIu64,
+                       pages_to_bytes(w->asked, w->page_size));
+        (void)snprintf(granted, sizeof(granted), "DMEM_GRANTED=%" PRIu64,
+                       pages_to_bytes(w->granted, w->page_size));
+        log_event(w->granted < w->asked  ? LOG_WARNING
+                  : w->before < w->asked ? LOG_NOTICE
+                                         : LOG_INFO,
+                  NULL, fields,
+                  "Node %u: %" PRIu64 " huge pages of %s asked for, %" PRIu64 " found at boot, "
+                  "%" PRIu64 " granted",
+                  w->node, w->asked, size, w->before, w->granted);
+}
+
+/*
+ * Too few pages are a host that works, only with less memory for guests: dmemd and `dmemctl
+ * status` say so, and this unit does not fail.
+ */
+static int grow_pools(int root_fd) {
+        _cleanup_(strv_freep) char **booted = NULL;
+        _cleanup_free_ HugePagesAsked *asked = NULL;
+        _cleanup_free_ HugePagesWish *wishes = NULL;
+        size_t n;
+        int r;
+
+        r = host_load_booted(root_fd, &booted);
+        if (r >= 0)
+                r = hugepages_parse(booted, &asked, &n);
+        if (r < 0)
+                return r;
+        wishes = new0(HugePagesWish, n + 1);
+        if (!wishes)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                wishes[i] = (HugePagesWish){
+                        .node = asked[i].node,
+                        .page_size = asked[i].page_size,
+                        .asked = asked[i].count,
+                };
+        r = host_grow_pools(root_fd, wishes, n);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++)
+                report_pages(&wishes[i]);
+        return 0;
+}
+
+static bool has_argument(char *const *arguments, const char *name) {
+        for (; arguments && *arguments; arguments++)
+                if (startswith(*arguments, name))
+                        return true;
+        return false;
+}
+
+/* Not on a host that was booted with huge pages alone. Returns 1, 0 or a negative errno. */
+static int wants_mount(int root_fd) {
+        _cleanup_(in_force_done) InForce in_force = {};
+        _cleanup_(strv_freep) char **booted = NULL;
+        int r;
+
+        r = host_load_booted(root_fd, &booted);
+        if (r >= 0)
+                r = host_load_in_force(root_fd, &in_force);
+        if (r < 0)
+                return r;
+        return in_force.class_present || in_force.reserved || has_argument(booted, "dmem=") ||
+               !has_argument(booted, "hugepages=");
+}
+
 static int run(void) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         _cleanup_close_ int root_fd = -EBADF;
+        int r;
 
         root_fd = root_open("/");
         if (root_fd < 0)
                 return setup_failed("mount", "Cannot open /: %s", strerror(-root_fd));
+        r = grow_pools(root_fd);
+        if (r >= 0)
+                r = wants_mount(root_fd);
+        if (r < 0)
+                return setup_failed("mount", "Cannot read what this boot was asked for: %s",
+                                    strerror(-r));
+        if (r == 0)
+                return EXIT_SUCCESS;
         if (load_policy(root_fd, &policy) < 0)
                 return EXIT_CONFIGURATION;
         return mount_dmemfs(root_fd, policy);
