@@ -60,6 +60,23 @@ static int buffer_put(Buffer *b, char c) {
         return 0;
 }
 
+/*
+ * Room for one more of @n items. There is enough up to the next power of two, so that many items
+ * are not copied once for each of them.
+ */
+static int make_room(void *items_pointer, size_t n, size_t size) {
+        void *items;
+
+        if ((n & (n - 1)) != 0)
+                return 0;
+        memcpy(&items, items_pointer, sizeof(items)); /* whatever type it points to */
+        items = reallocarray(items, n == 0 ? 1 : n * 2, size);
+        if (!items)
+                return -ENOMEM;
+        memcpy(items_pointer, &items, sizeof(items));
+        return 0;
+}
+
 static bool is_blank(char c) {
         return c == ' ' || c == '\t' || c == '\r';
 }
@@ -287,16 +304,13 @@ static void parser_done(Parser *p) {
 }
 
 static int parser_add_word(Parser *p, char *word) {
-        char **grown;
-
-        grown = reallocarray(p->words, p->n_words + 2, sizeof(char *));
-        if (!grown) {
+        /* The NULL behind the last word counts, too */
+        if (make_room(&p->words, p->n_words + 1, sizeof(char *)) < 0) {
                 free(word);
                 return -ENOMEM;
         }
-        p->words = grown;
-        grown[p->n_words++] = word;
-        grown[p->n_words] = NULL;
+        p->words[p->n_words++] = word;
+        p->words[p->n_words] = NULL;
         return 0;
 }
 
@@ -393,18 +407,12 @@ static int parser_add_entry(Parser *p, const Block *block, unsigned line, char *
         static char *const none[] = { NULL };
         const char *kernel = words && words[0] ? words[1] : NULL;
         char *const *arguments = kernel ? words + 2 : none;
-        BootEntry *entries, *entry;
-        Way *ways;
+        BootEntry *entry;
 
-        entries = reallocarray(p->entries.items, p->entries.n_items + 1, sizeof(BootEntry));
-        if (!entries)
+        if (make_room(&p->entries.items, p->entries.n_items, sizeof(BootEntry)) < 0 ||
+            make_room(&p->ways, p->entries.n_items, sizeof(Way)) < 0)
                 return -ENOMEM;
-        p->entries.items = entries;
-        ways = reallocarray(p->ways, p->entries.n_items + 1, sizeof(Way));
-        if (!ways)
-                return -ENOMEM;
-        p->ways = ways;
-        entry = entries + p->entries.n_items;
+        entry = p->entries.items + p->entries.n_items;
         *entry = (BootEntry){
                 .title = strdup(block->title),
                 .path = strdup(p->path),
@@ -412,12 +420,12 @@ static int parser_add_entry(Parser *p, const Block *block, unsigned line, char *
                 .kernel = kernel ? strdup(kernel) : NULL,
                 .kind = entry_kind(p, block, kernel, arguments),
         };
-        ways[p->entries.n_items++] = (Way){ 0 };
+        p->ways[p->entries.n_items++] = (Way){ 0 };
         if (!entry->title || !entry->path || (kernel && !entry->kernel))
                 return -ENOMEM;
         if (own_arguments(arguments, &entry->arguments) < 0)
                 return -ENOMEM;
-        return parser_way(p, ways + p->entries.n_items - 1);
+        return parser_way(p, p->ways + p->entries.n_items - 1);
 }
 
 static Block *parser_find_entry(Parser *p) {

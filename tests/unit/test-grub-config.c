@@ -261,3 +261,56 @@ TEST(foreign) {
 }
 
 TEST_MAIN()
+
+/* What is copied when something grows, at most. The linker sends the calls here. */
+static size_t n_copied;
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__real_realloc(void *p, size_t size);
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size) {
+        n_copied += p ? n * size : 0;
+        return __real_reallocarray(p, n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size) {
+        n_copied += p ? size : 0;
+        return __real_realloc(p, size);
+}
+
+static void add_text(FILE *out, size_t n, bool long_command) {
+        fprintf(out, "set default=0\n### BEGIN /etc/grub.d/10_linux ###\n");
+        for (size_t i = 0; i < n; i++)
+                fprintf(out,
+                        long_command ? "echo a%zu \\\n" : "menuentry 'e%zu' {\n linux /k ro\n}\n",
+                        i);
+        fprintf(out, "\nmenuentry last {\n linux /k\n}\n### END /etc/grub.d/10_linux ###\n");
+}
+
+static size_t count_copied(size_t n, bool long_command) {
+        _cleanup_(boot_entries_done) BootEntries entries = { 0 };
+        _cleanup_free_ char *text = NULL;
+        size_t size, before;
+        FILE *out;
+
+        out = open_memstream(&text, &size);
+        add_text(out, n, long_command);
+        EXPECT_EQ("text", fclose(out), 0);
+        before = n_copied;
+        EXPECT_EQ("parse", grub_config_parse("grub.cfg", text, size, NULL, &entries), 0);
+        EXPECT_EQ("entries", entries.n_items, long_command ? 1 : n + 1);
+        return n_copied - before;
+}
+
+/* A file with twice the entries takes twice the work, and not four times. */
+TEST(work_grows_with_the_file) {
+        for (unsigned long_command = 0; long_command < 2; long_command++) {
+                size_t one = count_copied(10000, long_command);
+                size_t two = count_copied(20000, long_command);
+
+                EXPECT_TRUE("counted", one > 10000);
+                EXPECT_TRUE(long_command ? "words" : "entries", two < one * 3);
+        }
+}
