@@ -225,7 +225,7 @@ static int print_file_diff(const Dmemctl *d, const BootFile *file) {
                 CONTEXT = 3
         };
         Lines a = { 0 }, b = { 0 };
-        size_t head = 0, tail = 0, from, n_a, n_b;
+        size_t head = 0, tail = 0, from, after, n_a, n_b;
         int r;
 
         r = split_lines(file->before ? file->before : "", file->before_size, &a);
@@ -241,12 +241,9 @@ static int print_file_diff(const Dmemctl *d, const BootFile *file) {
                same_line(&a, a.n_lines - 1 - tail, &b, b.n_lines - 1 - tail))
                 tail++;
         from = head > CONTEXT ? head - CONTEXT : 0;
-        if (tail > CONTEXT)
-                tail -= CONTEXT;
-        else
-                tail = 0;
-        n_a = a.n_lines - tail - from;
-        n_b = b.n_lines - tail - from;
+        after = tail < CONTEXT ? tail : CONTEXT;
+        n_a = a.n_lines - tail + after - from;
+        n_b = b.n_lines - tail + after - from;
         printf("%s--- %s%s\n+++ %s%s%s\n", colour_bold(d), file->before ? "/" : "",
                file->before ? file->path : "/dev/null", file->after ? "/" : "",
                file->after ? file->path : "/dev/null", colour_off(d));
@@ -254,6 +251,7 @@ static int print_file_diff(const Dmemctl *d, const BootFile *file) {
         print_lines(' ', &a, from, head, "", "");
         print_lines('-', &a, head, a.n_lines - tail, colour_error(d), colour_off(d));
         print_lines('+', &b, head, b.n_lines - tail, colour_good(d), colour_off(d));
+        print_lines(' ', &b, b.n_lines - tail, b.n_lines - tail + after, "", "");
         free(a.starts);
         free(b.starts);
         return 0;
