@@ -354,22 +354,11 @@ static bool kernel_is_memory_test(const char *kernel) {
 
 /* What grub-mkconfig and init(1) know as a boot for repair. */
 static bool is_recovery(const Block *block, char *const *arguments) {
-        static const char *const words[] = {
-                "single",
-                "S",
-                "recovery",
-                "rescue",
-                "emergency",
-                "systemd.unit=rescue.target",
-                "systemd.unit=emergency.target",
-        };
-
         if (block->id && strstr(block->id, "-recovery-"))
                 return true;
         for (char *const *a = arguments; *a && !streq(*a, "--"); a++)
-                for (size_t i = 0; i < ELEMENTSOF(words); i++)
-                        if (streq(*a, words[i]))
-                                return true;
+                if (boot_argument_is_repair(*a))
+                        return true;
         return false;
 }
 
@@ -702,26 +691,113 @@ int grub_config_parse(const char *path, const char *text, size_t size, const cha
         return 0;
 }
 
-int grub_environment_get(const char *text, const char *name, char **ret) {
+/* The newline that ends a variable; one behind a backslash belongs to the value. */
+static const char *environment_line_end(const char *p) {
+        for (; *p != '\0' && *p != '\n'; p++)
+                if (*p == '\\' && p[1] != '\0')
+                        p++;
+        return p;
+}
+
+/* The raw value of @name: [*ret_start, *ret_end), escapes and all. */
+static int find_value(const char *text, const char *name, const char **ret_start,
+                      const char **ret_end) {
         size_t length = strlen(name);
-        _cleanup_free_ char *value = NULL;
-        size_t n = 0;
 
         while (strncmp(text, name, length) != 0 || text[length] != '=') {
-                text = strchr(text, '\n');
-                if (!text)
+                text = environment_line_end(text);
+                if (*text++ == '\0')
                         return -ENOENT;
-                text++;
         }
-        text += length + 1;
-        value = new0(char, strlen(text) + 1);
+        *ret_start = text + length + 1;
+        *ret_end = environment_line_end(*ret_start);
+        return 0;
+}
+
+int grub_environment_get(const char *text, const char *name, char **ret) {
+        _cleanup_free_ char *value = NULL;
+        const char *end;
+        size_t n = 0;
+        int r;
+
+        r = find_value(text, name, &text, &end);
+        if (r < 0)
+                return r;
+        value = new0(char, (size_t)(end - text) + 1);
         if (!value)
                 return -ENOMEM;
-        for (; *text != '\0' && *text != '\n'; text++) {
-                if (*text == '\\' && text[1] != '\0')
+        for (; text < end; text++) {
+                if (*text == '\\' && text + 1 < end)
                         text++;
                 value[n++] = *text;
         }
+        *ret = TAKE_PTR(value);
+        return 0;
+}
+
+int grub_environment_replace(const char *text, const char *name, char *const *arguments,
+                             char **ret) {
+        _cleanup_free_ char *value = NULL, *replaced = NULL, *block = NULL;
+        size_t size = strlen(text), used = size, head, n;
+        const char *start, *end;
+        int r;
+
+        while (used > 0 && text[used - 1] == '#')
+                used--;
+        if (!startswith(text, "# GRUB Environment Block\n") || text[used - 1] != '\n')
+                return -EBADMSG;
+        r = find_value(text, name, &start, &end);
+        if (r < 0)
+                return r;
+        value = strndup(start, (size_t)(end - start));
+        if (!value)
+                return -ENOMEM;
+        r = cmdline_replace(value, arguments, &replaced);
+        if (r < 0)
+                return r;
+        head = (size_t)(start - text);
+        n = strlen(replaced);
+        if (used - strlen(value) + n > size)
+                return -ENOSPC;
+        block = new0(char, size + 1);
+        if (!block)
+                return -ENOMEM;
+        memset(block, '#', size);
+        memcpy(block, text, head);
+        memcpy(block + head, replaced, n);
+        memcpy(block + head + n, end, used - (size_t)(end - text));
+        *ret = TAKE_PTR(block);
+        return 0;
+}
+
+int grub_config_get(const char *text, size_t size, const char *name, char **ret) {
+        _cleanup_free_ char *value = NULL;
+        Lexer lexer = { text, text + size, 1 };
+        size_t length = strlen(name);
+        bool is_set = false;
+
+        for (;;) {
+                _cleanup_free_ char *word = NULL;
+                Token token = { 0 };
+                int r;
+
+                r = next_token(&lexer, &token);
+                if (r < 0)
+                        return r;
+                if (token.kind == TOKEN_EOF)
+                        break;
+                word = token.text;
+                if (token.kind == TOKEN_WORD && is_set && strncmp(word, name, length) == 0 &&
+                    word[length] == '=' && !strstr(word, "next_entry")) {
+                        free(value);
+                        value = strdup(word + length + 1);
+                        if (!value)
+                                return -ENOMEM;
+                }
+                is_set = token.kind == TOKEN_WORD && streq(word, "set");
+        }
+        if (!value)
+                return -ENOENT;
         *ret = TAKE_PTR(value);
         return 0;
 }

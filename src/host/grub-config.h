@@ -31,6 +31,21 @@ int grub_config_parse(const char *path, const char *text, size_t size, const cha
 /* The value of @name in a grubenv block, to be freed. Returns 0, -ENOENT or -ENOMEM. */
 int grub_environment_get(const char *text, const char *name, char **ret);
 
+/*
+ * The block with our arguments in the value of @name taken out and @arguments put in their place,
+ * else at its end. The block keeps its size; what is free in it is filled with `#`.
+ * Returns 0; -ENOENT if there is no such variable; -EBADMSG if it is no grubenv block; -ENOSPC if
+ * there is no room; -ENOMEM.
+ */
+int grub_environment_replace(const char *text, const char *name, char *const *arguments,
+                             char **ret);
+
+/*
+ * The value that grub.cfg sets the variable @name to; of several the last, but none that comes from
+ * a variable of an earlier boot (`$next_entry`). Returns 0, -ENOENT, -EBADMSG or -ENOMEM.
+ */
+int grub_config_get(const char *text, size_t size, const char *name, char **ret);
+
 /* How grub_find_arguments() reads a file. */
 typedef enum ShellText {
         SHELL_TEXT_SETTINGS, /* pure shell, as etc/default/grub: quotes may span lines */

@@ -19,6 +19,8 @@
 #include "basic/root-fs.h"
 #include "host/bootloader-ops.h"
 #include "host/grub-config.h"
+#include "host/host-file.h"
+#include "host/kernel-support.h"
 #include "host/run-in-root.h"
 #include "host/state.h"
 #include "plan/cmdline.h"
@@ -78,22 +80,6 @@ static const GrubVariant *variant(const BootLoader *loader) {
         return loader->variant;
 }
 
-/* Does the file have a line that begins with @prefix (blanks aside)? -ENOENT etc. as reading. */
-static int file_has_line(int root_fd, const char *path, const char *prefix) {
-        _cleanup_free_ char *text = NULL;
-        int r;
-
-        r = root_read_file(root_fd, path, &text, NULL);
-        if (r < 0)
-                return r;
-        for (char *line = text; line; line = strchr(line, '\n')) {
-                line += strspn(line, " \t\n");
-                if (startswith(line, prefix))
-                        return 1;
-        }
-        return 0;
-}
-
 /* grub-mkconfig as released by the GRUB project reads no drop-ins; the distributions add that. */
 static int reads_dropins(int root_fd, const GrubVariant *v) {
         _cleanup_free_ char *text = NULL;
@@ -139,7 +125,7 @@ static int grub_probe(BootLoader *loader, const Policy *p, char **ret_why) {
         if (r == 0)
                 return say_why(ret_why, "its grub-mkconfig does not read " DROPINS "/");
         /* Its entries are then files of their own, and grub.cfg only asks for them */
-        r = file_has_line(loader->root_fd, v->config, "blscfg");
+        r = host_file_has_line(loader->root_fd, v->config, "blscfg");
         if (r > 0)
                 return say_why(ret_why, "grub.cfg takes its entries from boot/loader/entries/");
         loader->variant = v;
@@ -157,52 +143,16 @@ static int read_saved_entry(BootLoader *loader, char **ret) {
         return r == -ENOMEM ? r : 0;
 }
 
-/* The version in `/boot/vmlinuz-6.12.1-amd64`, also with a device before and .efi.signed behind. */
-static int kernel_version(const char *kernel, char **ret) {
-        const char *name = strrchr(kernel, '/'), *dash, *suffix;
-
-        name = name ? name + 1 : kernel;
-        dash = strchr(name, '-');
-        if (!dash || dash[1] == '\0')
-                return -ENOENT;
-        suffix = strstr(dash, ".efi.signed");
-        *ret = suffix ? strndup(dash + 1, (size_t)(suffix - dash - 1)) : strdup(dash + 1);
-        return *ret ? 0 : -ENOMEM;
-}
-
-/* Looks for the configuration that the kernel was built with where the distributions put it. */
+/* Whether the kernel of an entry knows dmem=, as far as can be told. */
 static int kernel_support(int root_fd, const char *kernel, DmemSupport *ret) {
-        static const struct {
-                const char *before, *after;
-        } places[] = {
-                { "boot/config-", "" },
-                { "usr/lib/modules/", "/config" },
-                { "lib/modules/", "/config" },
-        };
         _cleanup_free_ char *version = NULL;
         int r;
 
         *ret = DMEM_SUPPORT_UNKNOWN;
-        r = kernel_version(kernel, &version);
+        r = kernel_version_from_path(kernel, &version);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
-                _cleanup_free_ char *path = NULL;
-
-                if (asprintf(&path, "%s%s%s", places[i].before, version, places[i].after) < 0)
-                        return -ENOMEM;
-                if (file_has_line(root_fd, path, "CONFIG_DMEM=y") > 0) {
-                        *ret = DMEM_SUPPORT_YES;
-                        return 0;
-                }
-                /* An empty or foreign file says nothing */
-                if (file_has_line(root_fd, path, "CONFIG_") > 0 ||
-                    file_has_line(root_fd, path, "# CONFIG_") > 0) {
-                        *ret = DMEM_SUPPORT_NO;
-                        return 0;
-                }
-        }
-        return 0;
+        return kernel_support_load(root_fd, version, ret);
 }
 
 static int grub_entries(BootLoader *loader, const char *text, size_t size, BootEntries *ret) {
@@ -270,8 +220,6 @@ static int grub_asked(const BootLoader *loader, const BootFiles *files, char ***
 
 static int grub_configured(BootLoader *loader, char ***ret) {
         _cleanup_(boot_entries_done) BootEntries entries = { 0 };
-        const BootEntry *entry;
-        BootEntry *own;
         int r;
 
         r = grub_entries(loader, NULL, 0, &entries);
@@ -283,12 +231,7 @@ static int grub_configured(BootLoader *loader, char ***ret) {
         }
         if (r < 0)
                 return r;
-        entry = boot_entries_find_default(&entries);
-        if (!entry)
-                return -EBADMSG;
-        own = entries.items + (entry - entries.items);
-        *ret = TAKE_PTR(own->arguments);
-        return 0;
+        return boot_entries_take_default(&entries, ret);
 }
 
 static int find_in_file(BootLoader *loader, const char *path, ShellText kind,

@@ -41,6 +41,21 @@ int host_read_fact_u64(int root_fd, const char *path, uint64_t *ret) {
         return parse_u64(text, ret) < 0 ? 0 : 1;
 }
 
+int host_file_has_line(int root_fd, const char *path, const char *prefix) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = root_read_file(root_fd, path, &text, NULL);
+        if (r < 0)
+                return r;
+        for (char *line = text; line; line = strchr(line, '\n')) {
+                line += strspn(line, " \t\n");
+                if (startswith(line, prefix))
+                        return 1;
+        }
+        return 0;
+}
+
 static int compare_numbers(const void *a, const void *b) {
         const unsigned *x = a, *y = b;
 

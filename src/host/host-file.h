@@ -24,3 +24,9 @@ int host_read_fact_u64(int root_fd, const char *path, uint64_t *ret);
  */
 int host_list_numbers(int root_fd, const char *path, const char *prefix, unsigned **ret,
                       size_t *ret_n);
+
+/*
+ * Does the file have a line that begins with @prefix (blanks aside)? Returns 1, 0, or what reading
+ * it said.
+ */
+int host_file_has_line(int root_fd, const char *path, const char *prefix);

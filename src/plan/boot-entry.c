@@ -18,6 +18,24 @@ void boot_entries_done(BootEntries *entries) {
         *entries = (BootEntries){ 0 };
 }
 
+/* See init(1), systemd(1) and what grub-mkconfig writes. */
+bool boot_argument_is_repair(const char *argument) {
+        static const char *const words[] = {
+                "single",
+                "S",
+                "recovery",
+                "rescue",
+                "emergency",
+                "systemd.unit=rescue.target",
+                "systemd.unit=emergency.target",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (streq(argument, words[i]))
+                        return true;
+        return false;
+}
+
 const BootEntry *boot_entries_find_default(const BootEntries *entries) {
         for (size_t i = 0; i < entries->n_items; i++)
                 if (entries->items[i].is_default)
@@ -28,10 +46,33 @@ const BootEntry *boot_entries_find_default(const BootEntries *entries) {
         return NULL;
 }
 
+int boot_entries_take_default(BootEntries *entries, char ***ret) {
+        const BootEntry *entry = boot_entries_find_default(entries);
+
+        if (!entry)
+                return -EBADMSG;
+        *ret = TAKE_PTR(entries->items[entry - entries->items].arguments);
+        return 0;
+}
+
 static bool gets_arguments(const BootEntry *entry) {
         if (!entry->kernel || entry->kind == BOOT_ENTRY_RECOVERY)
                 return false;
         return entry->kind == BOOT_ENTRY_NORMAL || entry->is_default;
+}
+
+static const char *what_to_do(const BootEntry *entry) {
+        switch (entry->kind) {
+        case BOOT_ENTRY_OTHER:
+                return "; it is not one that dmemctl changes (of another system, or made by hand), "
+                       "so add them there by hand or let another entry boot by default";
+        case BOOT_ENTRY_IMAGE:
+                return "; it is a unified kernel image, which has its arguments inside: set "
+                       "Type=file and File=/etc/kernel/cmdline in [BootLoader], apply, then have "
+                       "it built anew by kernel-install add";
+        default:
+                return "";
+        }
 }
 
 static int add_difference(const BootEntry *entry, char *const *arguments, Findings *findings) {
@@ -47,11 +88,7 @@ static int add_difference(const BootEntry *entry, char *const *arguments, Findin
                             entry->path, entry->line, entry->title,
                             entry->is_default ? ", which boots by default," : "", *has ? "`" : "",
                             *has ? has : "none", *has ? "`" : "", *wanted ? "`" : "",
-                            *wanted ? wanted : "none", *wanted ? "`" : "",
-                            entry->kind == BOOT_ENTRY_OTHER
-                                    ? "; it is written by hand, so add them there by hand or let "
-                                      "another entry boot by default"
-                                    : "");
+                            *wanted ? wanted : "none", *wanted ? "`" : "", what_to_do(entry));
 }
 
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings) {

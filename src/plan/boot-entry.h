@@ -19,6 +19,7 @@ typedef enum BootEntryKind {
         BOOT_ENTRY_RECOVERY, /* boots this system in order to repair it: stays without our arguments
                               */
         BOOT_ENTRY_OTHER,    /* another system, a memory test, an entry made by hand */
+        BOOT_ENTRY_IMAGE,    /* a unified kernel image: its arguments are a part of it */
 } BootEntryKind;
 
 typedef enum DmemSupport {
@@ -45,8 +46,16 @@ typedef struct BootEntries {
 
 void boot_entries_done(BootEntries *entries);
 
+/* Does an entry with this kernel argument boot in order to repair (`single`, `rescue`, …)? */
+bool boot_argument_is_repair(const char *argument);
+
 /* The entry that boots by default, else the first normal one; NULL if there is neither. */
 const BootEntry *boot_entries_find_default(const BootEntries *entries);
+
+/*
+ * The arguments of that entry, taken out of @entries. Returns 0, or -EBADMSG if there is none.
+ */
+int boot_entries_take_default(BootEntries *entries, char ***ret);
 
 /*
  * Are the entries as planned? Every normal one and the default one carry exactly @arguments, a

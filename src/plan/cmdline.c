@@ -110,6 +110,15 @@ static bool is_separator(const Word *word) {
                (length == 3 && memcmp(word->start, "\"--", 3) == 0);
 }
 
+bool cmdline_has_separator(const char *cmdline) {
+        Word word;
+
+        while (next_word(&cmdline, &word))
+                if (is_separator(&word))
+                        return true;
+        return false;
+}
+
 bool cmdline_word_is_ours(const char *word) {
         return find_own_key(word, word + strlen(word)) != NULL;
 }

@@ -24,6 +24,9 @@ int cmdline_extract(const char *cmdline, char ***ret);
  */
 int cmdline_replace(const char *cmdline, char *const *arguments, char **ret);
 
+/* Is there a bare `--` in it? Then what is put behind @cmdline goes to init. */
+bool cmdline_has_separator(const char *cmdline);
+
 /* The same words in the same order? NULL is an empty list. */
 bool arguments_equal(char *const *a, char *const *b);
 

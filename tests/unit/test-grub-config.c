@@ -198,6 +198,68 @@ TEST(line_numbers) {
         boot_entries_done(&entries);
 }
 
+TEST(environment_replace) {
+#define HEAD "# GRUB Environment Block\n"
+        static const struct {
+                const char *text;
+                int r;
+                const char *after;
+        } table[] = {
+                { HEAD "kernelopts=root=/dev/a ro\n##########", 0,
+                  HEAD "kernelopts=root=/dev/a ro dmem=4G\n##" },
+                { HEAD "kernelopts=root=/dev/a ro dmem=0:1G,1:2G quiet\nsaved_entry=x\n", 0,
+                  HEAD "kernelopts=root=/dev/a ro dmem=4G quiet\nsaved_entry=x\n#######" },
+                { HEAD "a=b\\\nkernelopts=x\nkernelopts=ro\n###########", 0,
+                  HEAD "a=b\\\nkernelopts=x\nkernelopts=ro dmem=4G\n###" },
+                { HEAD "kernelopts=a\\\\b\n#########", 0, HEAD "kernelopts=a\\\\b dmem=4G\n#" },
+                { HEAD "kernelopts=ro\n#######", -ENOSPC, NULL },
+                { HEAD "kernelopts=ro\n", -ENOSPC, NULL },
+                { HEAD "other=ro\n##########", -ENOENT, NULL },
+                { HEAD "kernelopts=ro\n#####x####", -EBADMSG, NULL },
+                { "kernelopts=ro\n##########", -EBADMSG, NULL },
+                { "", -EBADMSG, NULL },
+        };
+        char dmem[] = "dmem=4G", *arguments[] = { dmem, NULL };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char *text = NULL;
+
+                EXPECT_EQ(table[i].text,
+                          grub_environment_replace(table[i].text, "kernelopts", arguments, &text),
+                          table[i].r);
+                EXPECT_STREQ(table[i].text, text, table[i].after);
+                if (text)
+                        EXPECT_EQ(table[i].text, strlen(text), strlen(table[i].text));
+                free(text);
+        }
+}
+
+TEST(config_get) {
+        static const struct {
+                const char *text;
+                int r;
+                const char *value;
+        } table[] = {
+                { "set default=\"${next_entry}\"\nset default=\"${saved_entry}\"\n", 0,
+                  "${saved_entry}" },
+                { "if x; then set default='a b'; fi # set default=c\n", 0, "a b" },
+                { "set default=1\nset defaults=2\n", 0, "1" },
+                { "default=1\n", -ENOENT, NULL },
+                { "set default='", -EBADMSG, NULL },
+                { "", -ENOENT, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char *value = NULL;
+
+                EXPECT_EQ(table[i].text,
+                          grub_config_get(table[i].text, strlen(table[i].text), "default", &value),
+                          table[i].r);
+                EXPECT_STREQ(table[i].text, value, table[i].value);
+                free(value);
+        }
+}
+
 TEST(environment) {
         static const struct {
                 const char *text;
