@@ -467,6 +467,25 @@ int root_remove_stale(int root_fd, const char *path) {
         return unlink_in(folder_fd, temporary);
 }
 
+int root_remove_all_stale(int root_fd, const char *folder) {
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_close_ int folder_fd = -EBADF;
+        int r;
+
+        r = root_list(root_fd, folder, TEMPORARY_PREFIX, &names);
+        if (r < 0)
+                return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+        if (!names[0])
+                return 0;
+        folder_fd = root_openat(root_fd, folder, O_RDONLY | O_DIRECTORY, 0);
+        if (folder_fd < 0)
+                return folder_fd;
+        for (char **name = names; *name; name++)
+                if (unlinkat(folder_fd, *name, 0) < 0 && errno != ENOENT)
+                        return -errno;
+        return fsync(folder_fd) < 0 ? -errno : 1;
+}
+
 int root_unlink(int root_fd, const char *path) {
         _cleanup_close_ int folder_fd = -EBADF;
         const char *name;

@@ -85,6 +85,9 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
  */
 int root_remove_stale(int root_fd, const char *path);
 
+/* The same for whatever writers have left in @folder. */
+int root_remove_all_stale(int root_fd, const char *folder);
+
 /* Removes a file durably. Returns 1, or 0 if there was none. */
 int root_unlink(int root_fd, const char *path);
 

@@ -33,9 +33,14 @@ int change_find_loader(Change *c, const Policy *policy) {
         if (r >= 0)
                 return EXIT_SUCCESS;
         why = boot_loader_explain(c->d->root_fd, policy);
-        message("no boot loader below %s that dmemctl can change: %s; Type= in [BootLoader] of "
-                "dmemd.conf chooses one by hand",
-                c->d->root, why ? why : strerror(-r));
+        if (r == -ENOTUNIQ)
+                message("more than one boot loader is found below %s, and nothing tells which of "
+                        "them boots it (%s); say so by Type= in [BootLoader] of dmemd.conf",
+                        c->d->root, why ? why : strerror(-r));
+        else
+                message("no boot loader below %s that dmemctl can change: %s; Type= in "
+                        "[BootLoader] of dmemd.conf chooses one by hand",
+                        c->d->root, why ? why : strerror(-r));
         return EXIT_FAILURE;
 }
 
@@ -107,6 +112,19 @@ static int compare_unreadable(Change *c) {
         return 0;
 }
 
+/* Where no tool stands in between, it can be told now what the entries will be. */
+static int check_preview(Change *c) {
+        _cleanup_(boot_entries_done) BootEntries entries = { 0 };
+        int r;
+
+        r = boot_loader_preview(c->loader, &c->boot.settings, &entries);
+        if (r == -EOPNOTSUPP)
+                return 0;
+        if (r >= 0)
+                r = boot_entries_check(&entries, c->boot.arguments_after, &c->findings);
+        return r < 0 ? r : 0;
+}
+
 int change_compare(Change *c) {
         _cleanup_(boot_entries_done) BootEntries entries = { 0 };
         const char *generated = boot_loader_generated(c->loader);
@@ -131,7 +149,9 @@ int change_compare(Change *c) {
                 return EXIT_FAILURE;
         }
         c->changed = c->boot.regenerate || settings_differ(&c->boot.settings);
-        r = boot_entries_check_kernels(&entries, c->boot.arguments_after, &c->findings);
+        r = check_preview(c);
+        if (r >= 0)
+                r = boot_entries_check_kernels(&entries, c->boot.arguments_after, &c->findings);
         return r < 0 ? r : EXIT_SUCCESS;
 }
 

@@ -76,11 +76,44 @@ static int prepare_applied(Change *c, const Plan *plan) {
         return 0;
 }
 
-/* previous.json changes only when what revert would put back is something else than what is. */
-static int prepare_previous(Change *c) {
-        BootFile *file;
+/* What the settings ask for as they are now: what revert would put back. */
+static int settings_ask_for(const Change *c, char ***ret) {
+        const BootFiles *settings = &c->boot.settings;
+        BootFiles now = { .n_items = settings->n_items };
         int r;
 
+        now.items = new0(BootFile, settings->n_items + 1);
+        if (!now.items)
+                return -ENOMEM;
+        for (size_t i = 0; i < settings->n_items; i++)
+                now.items[i] = (BootFile){
+                        .path = settings->items[i].path,
+                        .after = settings->items[i].before,
+                        .after_size = settings->items[i].before_size,
+                };
+        r = boot_loader_asked(c->loader, &now, ret);
+        free(now.items);
+        return r;
+}
+
+/*
+ * previous.json changes only when what revert would put back is something else than what is: not
+ * when a new kernel or a damaged file makes it necessary to apply the same once more.
+ */
+static int prepare_previous(Change *c) {
+        char **before = NULL;
+        BootFile *file;
+        bool same;
+        int r;
+
+        r = settings_ask_for(c, &before);
+        if (r < 0)
+                return r;
+        same = arguments_equal(before, c->boot.arguments_after);
+        strv_free(before);
+        r = same ? root_exists(c->d->root_fd, STATE_PREVIOUS) : 0;
+        if (r != 0)
+                return r < 0 ? r : 0;
         if (c->boot.arguments_before &&
             arguments_equal(c->boot.arguments_before, c->boot.arguments_after))
                 return 0;
@@ -109,10 +142,13 @@ static int prepare(Change *c, const Plan *plan) {
                         "nothing was changed");
                 return EXIT_FAILURE;
         }
-        if (r == -EBADMSG) {
-                message("%s: there is more than one line in it, so it is no kernel command line; "
-                        "nothing was changed",
-                        c->boot.settings.items[0].path);
+        if (r == -EBADMSG && c->boot.settings.n_items > 0) {
+                message("/%s: %s; nothing was changed",
+                        c->boot.settings.items[c->boot.settings.n_items - 1].path,
+                        boot_loader_type(c->loader) == BOOT_LOADER_FILE
+                                ? "there is more than one line in it, so it is no kernel command "
+                                  "line"
+                                : "it is no text");
                 return EXIT_FAILURE;
         }
         return r < 0 ? r : change_compare(c);

@@ -761,6 +761,8 @@ static int remember_files(json_object *array, const BootFiles *files) {
                         r = json_add(object, "path", json_object_new_string(file->path));
                 if (r >= 0)
                         r = add_bytes(object, "content", file->before, file->before_size);
+                if (r >= 0)
+                        r = add_bytes(object, "written", file->after, file->after_size);
                 if (r < 0)
                         return r;
         }
@@ -788,10 +790,12 @@ int boot_change_remember(const BootChange *change, char **ret) {
         return r < 0 ? r : state_json_to_text(object, ret);
 }
 
-static int add_previous(int root_fd, BootLoader *loader, json_object *value, BootChange *change) {
-        _cleanup_free_ char *path = NULL, *content = NULL;
+/* Adds a file of previous.json; @written gets it with what the change had made of it. */
+static int add_previous(int root_fd, BootLoader *loader, json_object *value, BootChange *change,
+                        BootFiles *written) {
+        _cleanup_free_ char *path = NULL, *content = NULL, *made = NULL;
+        size_t size, made_size;
         BootFiles *files;
-        size_t size;
         int r;
 
         if (!json_object_is_type(value, json_type_object))
@@ -801,6 +805,8 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
                 r = -EBADMSG;
         if (r >= 0)
                 r = state_json_get_bytes(value, "content", &content, &size);
+        if (r >= 0)
+                r = state_json_get_bytes(value, "written", &made, &made_size);
         if (r < 0)
                 return r;
         if (boot_loader_owns(loader, path))
@@ -814,35 +820,80 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
                 return r;
         files->items[files->n_items - 1].after = TAKE_PTR(content);
         files->items[files->n_items - 1].after_size = size;
+        if (files == &change->state)
+                return 0;
+        r = boot_files_add(written, root_fd, path, NULL);
+        if (r < 0)
+                return r;
+        written->items[written->n_items - 1].after = TAKE_PTR(made);
+        written->items[written->n_items - 1].after_size = made_size;
         return 0;
 }
 
-/* Where others write, too, only our arguments go back; a file that we made may go as a whole. */
-static int share_settings(BootLoader *loader, BootChange *change) {
-        bool was_there = false;
+/* May the whole of @file become @old again? Only if that has the arguments that it is to have. */
+static int same_arguments(BootLoader *loader, const BootFile *file, const BootFile *old) {
+        BootFile one = *file, other = *old;
+        _cleanup_(strv_freep) char **a = NULL, **b = NULL;
         int r;
 
-        for (size_t i = 0; i < change->settings.n_items; i++)
-                was_there = was_there || change->settings.items[i].after;
-        boot_files_done(&change->settings);
-        r = boot_loader_prepare(loader, change->arguments_after, &change->settings);
-        if (r < 0)
+        r = boot_loader_asked(loader, &(BootFiles){ &one, 1 }, &a);
+        if (r >= 0)
+                r = boot_loader_asked(loader, &(BootFiles){ &other, 1 }, &b);
+        return r < 0 ? r : arguments_equal(a, b);
+}
+
+static const BootFile *find_file(const BootFiles *files, const char *path) {
+        for (size_t i = 0; i < files->n_items; i++)
+                if (streq(files->items[i].path, path))
+                        return files->items + i;
+        return NULL;
+}
+
+/* @file as it was before, whole, if it is still what the change had made of it. */
+static int put_back_whole(BootLoader *loader, BootFile *file, const BootFile *old,
+                          const BootFile *written) {
+        char *content;
+        int r;
+
+        if (!old || !written ||
+            !same_content(file->before, file->before_size, written->after, written->after_size))
+                return 0;
+        r = same_arguments(loader, file, old);
+        if (r <= 0)
                 return r;
-        for (size_t i = 0; i < change->settings.n_items && !was_there; i++) {
+        content = old->after ? strndup(old->after, old->after_size) : NULL;
+        if (old->after && !content)
+                return -ENOMEM;
+        free(file->after);
+        file->after = content;
+        file->after_size = old->after_size;
+        return 0;
+}
+
+/*
+ * Where others write, too, only our arguments go back, in whatever files there are now; but what
+ * nobody has touched since becomes what it was, byte for byte.
+ */
+static int share_settings(BootLoader *loader, const BootFiles *written, BootChange *change) {
+        _cleanup_(boot_files_done) BootFiles old = change->settings;
+        int r;
+
+        change->settings = (BootFiles){ 0 };
+        r = boot_loader_prepare(loader, change->arguments_after, &change->settings);
+        for (size_t i = 0; i < change->settings.n_items && r >= 0; i++) {
                 BootFile *file = change->settings.items + i;
 
-                if (file->after && file->after[strspn(file->after, " \t\n")] == '\0') {
-                        free(TAKE_PTR(file->after));
-                        file->after_size = 0;
-                }
+                r = put_back_whole(loader, file, find_file(&old, file->path),
+                                   find_file(written, file->path));
         }
-        return 0;
+        return r < 0 ? r : 0;
 }
 
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
                               BootChange *ret) {
         _cleanup_(json_object_putp) json_object *object = NULL;
         _cleanup_(boot_change_done) BootChange change = { .operation = "revert" };
+        _cleanup_(boot_files_done) BootFiles written = { 0 };
         json_object *array;
         int r;
 
@@ -853,7 +904,8 @@ int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text,
             !json_object_is_type(array, json_type_array))
                 return -EBADMSG;
         for (size_t i = 0; i < json_object_array_length(array); i++) {
-                r = add_previous(root_fd, loader, json_object_array_get_idx(array, i), &change);
+                r = add_previous(root_fd, loader, json_object_array_get_idx(array, i), &change,
+                                 &written);
                 if (r < 0)
                         return r;
         }
@@ -861,7 +913,7 @@ int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text,
         if (r >= 0)
                 r = boot_loader_asked(loader, &change.settings, &change.arguments_after);
         if (r >= 0 && boot_loader_shares_files(loader))
-                r = share_settings(loader, &change);
+                r = share_settings(loader, &written, &change);
         if (r < 0)
                 return r;
         *ret = change;

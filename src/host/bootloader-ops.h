@@ -16,8 +16,16 @@ typedef struct BootLoaderOps {
          * say what was looked for and not found; or a negative errno.
          */
         int (*probe)(BootLoader *loader, const Policy *p, char **ret_why);
+        /*
+         * Asked where more than one kind is found: 1 if this one made this boot, -1 if it cannot
+         * make any or did not make this one, 0 if nothing speaks for either. NULL: 0
+         */
+        int (*evidence)(BootLoader *loader);
+        void (*done)(BootLoader *loader); /* frees data; may be NULL */
         int (*configured)(BootLoader *loader, char ***ret);
         int (*entries)(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
+        /* NULL where a tool stands between settings and entries */
+        int (*preview)(BootLoader *loader, const BootFiles *changes, BootEntries *ret);
         int (*foreign)(BootLoader *loader, ForeignArguments *ret);
         int (*explain_difference)(BootLoader *loader, Findings *findings); /* may be NULL */
         int (*prepare)(BootLoader *loader, char *const *arguments, BootFiles *ret);
@@ -36,7 +44,10 @@ struct BootLoader {
         const void *variant;   /* of its kind, static */
         const char *generated; /* static; NULL: nothing is generated */
         char *path;            /* of File=, below the root */
+        void *data;            /* of its kind, freed by done() */
 };
 
+extern const BootLoaderOps bls_ops;
 extern const BootLoaderOps cmdline_file_ops;
 extern const BootLoaderOps grub_ops;
+extern const BootLoaderOps kernel_install_ops;

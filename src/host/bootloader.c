@@ -7,6 +7,8 @@
 /* In the order in which they are asked. */
 static const BootLoaderOps *const known[] = {
         &grub_ops,
+        &bls_ops,
+        &kernel_install_ops,
         &cmdline_file_ops,
 };
 
@@ -51,34 +53,75 @@ static bool is_asked_for(const Policy *p, BootLoaderType type) {
                (p->boot_loader == BOOT_LOADER_AUTO && type != BOOT_LOADER_FILE);
 }
 
-int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret) {
+/* Returns 1 and a new object if that kind is found, else 0 and why not. */
+static int probe(int root_fd, const Policy *p, const BootLoaderOps *ops, BootLoader **ret,
+                 char **ret_why) {
         _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
+        int r;
 
         loader = new0(BootLoader, 1);
         if (!loader)
                 return -ENOMEM;
         loader->root_fd = root_fd;
+        loader->ops = ops;
+        r = ops->probe(loader, p, ret_why);
+        if (r > 0)
+                *ret = TAKE_PTR(loader);
+        return r;
+}
+
+/* Of two that are found, the one for which more speaks. -ENOTUNIQ if that cannot be told. */
+static int choose(BootLoader **first, BootLoader *second) {
+        _cleanup_(boot_loader_freep) BootLoader *other = second;
+        int a, b;
+
+        a = (*first)->ops->evidence ? (*first)->ops->evidence(*first) : 0;
+        b = second->ops->evidence ? second->ops->evidence(second) : 0;
+        if (a < -1 || b < -1)
+                return a < -1 ? a : b;
+        if (a == b)
+                return -ENOTUNIQ;
+        if (b > a) {
+                other = *first;
+                *first = second;
+        }
+        return 0;
+}
+
+int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret) {
+        _cleanup_(boot_loader_freep) BootLoader *found = NULL;
+
         for (size_t i = 0; i < ELEMENTSOF(known); i++) {
                 _cleanup_free_ char *why = NULL;
+                BootLoader *loader = NULL;
                 int r;
 
                 if (!is_asked_for(p, known[i]->type))
                         continue;
-                loader->ops = known[i];
-                r = known[i]->probe(loader, p, &why);
+                r = probe(root_fd, p, known[i], &loader, &why);
                 if (r < 0)
                         return r;
-                if (r > 0) {
-                        *ret = TAKE_PTR(loader);
-                        return 0;
-                }
+                if (r == 0)
+                        continue;
+                if (found)
+                        r = choose(&found, loader);
+                else
+                        found = loader;
+                if (r < 0)
+                        return r;
         }
-        return -ENOENT;
+        if (!found)
+                return -ENOENT;
+        *ret = TAKE_PTR(found);
+        return 0;
 }
 
 BootLoader *boot_loader_free(BootLoader *loader) {
-        if (loader)
-                free(loader->path);
+        if (!loader)
+                return NULL;
+        if (loader->ops->done)
+                loader->ops->done(loader);
+        free(loader->path);
         free(loader);
         return NULL;
 }
@@ -87,17 +130,15 @@ char *boot_loader_explain(int root_fd, const Policy *p) {
         char *text = NULL;
 
         for (size_t i = 0; i < ELEMENTSOF(known); i++) {
+                _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
                 _cleanup_free_ char *why = NULL, *before = text;
-                BootLoader loader = { .root_fd = root_fd, .ops = known[i] };
                 int r;
 
-                text = NULL;
-                if (!is_asked_for(p, known[i]->type)) {
-                        text = TAKE_PTR(before);
+                text = TAKE_PTR(before);
+                if (!is_asked_for(p, known[i]->type))
                         continue;
-                }
-                r = known[i]->probe(&loader, p, &why);
-                free(loader.path);
+                r = probe(root_fd, p, known[i], &loader, &why);
+                before = TAKE_PTR(text);
                 if (asprintf(&text, "%s%s%s: %s", before ? before : "", before ? "; " : "",
                              boot_loader_type_to_string(known[i]->type),
                              r < 0 ? strerror(-r)
@@ -105,9 +146,6 @@ char *boot_loader_explain(int root_fd, const Policy *p) {
                                    : "found") < 0)
                         return NULL;
         }
-        if (!text && asprintf(&text, "this version of dmemctl cannot change %s",
-                              boot_loader_type_to_string(p->boot_loader)) < 0)
-                return NULL;
         return text;
 }
 
@@ -125,6 +163,10 @@ int boot_loader_configured(BootLoader *loader, char ***ret) {
 
 int boot_loader_entries(BootLoader *loader, const char *text, size_t size, BootEntries *ret) {
         return loader->ops->entries(loader, text, size, ret);
+}
+
+int boot_loader_preview(BootLoader *loader, const BootFiles *changes, BootEntries *ret) {
+        return loader->ops->preview ? loader->ops->preview(loader, changes, ret) : -EOPNOTSUPP;
 }
 
 int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret) {

@@ -4,11 +4,15 @@
 /*
  * BootLoader - where this host keeps its kernel command line, and how to change our part of it
  *
- * Found by looking at what is there, never by the name of the distribution. Two so far:
+ * Found by looking at what is there, never by the name of the distribution:
  *
- * grub  etc/default/grub with drop-ins in etc/default/grub.d/, update-grub (or grub2-mkconfig)
- *       and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one drop-in, see grub.c.
- * file  the command line as one line in the file of File=, see cmdline-file.c
+ * grub            etc/default/grub with drop-ins in etc/default/grub.d/, update-grub (or
+ *                 grub2-mkconfig) and a generated boot/grub/grub.cfg (or boot/grub2/). Ours is one
+ *                 drop-in, see grub.c.
+ * bls             entries in loader/entries/ that GRUB reads by its command blscfg, or that
+ *                 somebody wrote by hand for systemd-boot, see bls.c
+ * kernel-install  such entries as kernel-install makes them, and etc/kernel/cmdline, see bls.c
+ * file            the command line as one line in the file of File=, see cmdline-file.c
  *
  * Nothing here writes a boot setting: changes are BootFiles, which host/boot-change.h carries out.
  */
@@ -43,14 +47,15 @@ int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *
 typedef struct BootLoader BootLoader;
 
 /*
- * Returns 0 and a new object; -ENOENT if there is none that we can use; or what reading said.
- * Which files were looked for and what was missing: boot_loader_explain().
+ * Returns 0 and a new object; -ENOENT if there is none that we can use; -ENOTUNIQ if there is more
+ * than one and nothing tells which of them boots this host; or what reading said. Which files were
+ * looked for and what was missing: boot_loader_explain().
  */
 int boot_loader_find(int root_fd, const Policy *p, BootLoader **ret);
 BootLoader *boot_loader_free(BootLoader *loader); /* accepts NULL, returns NULL */
 DEFINE_CLEANUP(BootLoader *, boot_loader_free);
 
-/* One line that says why boot_loader_find() found none; to be freed. NULL: no memory. */
+/* One line that says why boot_loader_find() found not just one; to be freed. NULL: no memory. */
 char *boot_loader_explain(int root_fd, const Policy *p);
 
 BootLoaderType boot_loader_type(const BootLoader *loader);
@@ -67,13 +72,22 @@ int boot_loader_configured(BootLoader *loader, char ***ret);
 /* The entries of @text, or, if NULL, of what the boot loader reads now. */
 int boot_loader_entries(BootLoader *loader, const char *text, size_t size, BootEntries *ret);
 
+/*
+ * The entries as they would be with @changes made. -EOPNOTSUPP where only a tool of the boot loader
+ * can tell.
+ */
+int boot_loader_preview(BootLoader *loader, const BootFiles *changes, BootEntries *ret);
+
 /* Places outside of our own files that set one of our arguments. */
 int boot_loader_foreign(BootLoader *loader, ForeignArguments *ret);
 
 /* Adds findings about what may be the reason that entries do not get the arguments we ask for. */
 int boot_loader_explain_difference(BootLoader *loader, Findings *findings);
 
-/* What the files that hold our arguments have to become. -EINVAL: an argument needs quoting. */
+/*
+ * What the files that hold our arguments have to become. -EINVAL: an argument needs quoting;
+ * -EBADMSG: the last file in @ret is not what it should be.
+ */
 int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *ret);
 
 /*

@@ -133,6 +133,14 @@ static int grub_probe(BootLoader *loader, const Policy *p, char **ret_why) {
         return 1;
 }
 
+/* Without the tool nobody keeps grub.cfg up to date: a boot loader that was left behind. */
+static int grub_evidence(BootLoader *loader) {
+        int r;
+
+        r = root_exists(loader->root_fd, variant(loader)->tool);
+        return r < 0 ? r : r > 0 ? 0 : -1;
+}
+
 static int read_saved_entry(BootLoader *loader, char **ret) {
         _cleanup_free_ char *text = NULL;
         int r;
@@ -456,6 +464,7 @@ static const char *grub_tool_name(const BootLoader *loader) {
 const BootLoaderOps grub_ops = {
         .type = BOOT_LOADER_GRUB,
         .probe = grub_probe,
+        .evidence = grub_evidence,
         .configured = grub_configured,
         .entries = grub_entries,
         .foreign = grub_foreign,
