@@ -144,8 +144,8 @@ int change_compare(Change *c) {
                 if (r < 0)
                         return r;
         } else {
-                message("%s%s: %s", generated ? "/" : "", generated ? generated : "boot settings",
-                        strerror(-r));
+                message("%s%s: %s; nothing was changed", generated ? "/" : "",
+                        generated ? generated : "boot settings", boot_change_reason(r));
                 return EXIT_FAILURE;
         }
         c->changed = c->boot.regenerate || settings_differ(&c->boot.settings);

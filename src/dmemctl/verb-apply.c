@@ -142,13 +142,16 @@ static int prepare(Change *c, const Plan *plan) {
                         "nothing was changed");
                 return EXIT_FAILURE;
         }
-        if (r == -EBADMSG && c->boot.settings.n_items > 0) {
+        if (r < 0 && r != -ENOMEM && c->boot.settings.n_items > 0) {
+                const char *why = boot_change_reason(r);
+
+                if (r == -EBADMSG)
+                        why = boot_loader_type(c->loader) == BOOT_LOADER_FILE
+                                      ? "there is more than one line in it, so it is no kernel "
+                                        "command line"
+                                      : "it is no text";
                 message("/%s: %s; nothing was changed",
-                        c->boot.settings.items[c->boot.settings.n_items - 1].path,
-                        boot_loader_type(c->loader) == BOOT_LOADER_FILE
-                                ? "there is more than one line in it, so it is no kernel command "
-                                  "line"
-                                : "it is no text");
+                        c->boot.settings.items[c->boot.settings.n_items - 1].path, why);
                 return EXIT_FAILURE;
         }
         return r < 0 ? r : change_compare(c);

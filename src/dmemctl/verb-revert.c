@@ -49,7 +49,7 @@ static Tristate needs_reboot(const Change *c) {
 }
 
 static int revert(Change *c) {
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *text = NULL, *problem = NULL;
         size_t size;
         int r;
 
@@ -57,7 +57,12 @@ static int revert(Change *c) {
         if (r == -ENOENT)
                 return nothing_to_revert(c);
         if (r >= 0)
-                r = boot_change_from_previous(c->d->root_fd, c->loader, text, size, &c->boot);
+                r = boot_change_from_previous(c->d->root_fd, c->loader, text, size, &c->boot,
+                                              &problem);
+        if (r < 0 && problem) {
+                message("%s; nothing was changed", problem);
+                return EXIT_FAILURE;
+        }
         if (r < 0) {
                 message("/" STATE_PREVIOUS ": %s; nothing was changed",
                         r == -EBADMSG ? "it cannot be understood"

@@ -40,8 +40,7 @@ _printf_(2, 3) static void say(char **ret, const char *format, ...) {
         *ret = text;
 }
 
-/* What went wrong with a file, and what to do about it. */
-static const char *reason(int error) {
+const char *boot_change_reason(int error) {
         switch (-error) {
         case ENOSPC:
         case EDQUOT:
@@ -380,7 +379,7 @@ static int put_after(int root_fd, const BootFiles *files, char **ret_problem) {
                 r = replace_file(root_fd, file->path, file->before, file->before_size, file->after,
                                  file->after_size);
                 if (r < 0) {
-                        say(ret_problem, "/%s: %s", file->path, reason(r));
+                        say(ret_problem, "/%s: %s", file->path, boot_change_reason(r));
                         return r;
                 }
         }
@@ -398,7 +397,7 @@ static int put_before(int root_fd, const BootFiles *files, char **ret_problem) {
                 r = replace_file(root_fd, file->path, file->after, file->after_size, file->before,
                                  file->before_size);
                 if (r < 0 && r != -ESTALE && r != -EBADFD && r != -EISDIR && result == 0) {
-                        say(ret_problem, "/%s: %s", file->path, reason(r));
+                        say(ret_problem, "/%s: %s", file->path, boot_change_reason(r));
                         result = r;
                 }
         }
@@ -422,7 +421,7 @@ static int put_generated_before(BootLoader *loader, const BootChange *change, bo
                 r = put_file(boot_loader_root(loader), path, change->generated_before,
                              change->generated_before_size);
         if (r < 0)
-                say(ret_problem, "/%s: %s", path, reason(r));
+                say(ret_problem, "/%s: %s", path, boot_change_reason(r));
         return r;
 }
 
@@ -440,7 +439,7 @@ static int roll_back(int root_fd, BootLoader *loader, const BootChange *change, 
                 return r;
         r = root_unlink(root_fd, STATE_CHANGE);
         if (r < 0)
-                say(ret_problem, "/" STATE_CHANGE ": %s", reason(r));
+                say(ret_problem, "/" STATE_CHANGE ": %s", boot_change_reason(r));
         return r < 0 ? r : 0;
 }
 
@@ -543,7 +542,7 @@ static int regenerate(int root_fd, BootLoader *loader, const BootChange *change,
         r = replace_file(root_fd, path, change->generated_before, change->generated_before_size,
                          text, size);
         if (r < 0)
-                say(ret_problem, "/%s: %s", path, reason(r));
+                say(ret_problem, "/%s: %s", path, boot_change_reason(r));
         return r;
 }
 
@@ -589,7 +588,8 @@ static int write_change(int root_fd, const BootChange *change, char **ret_proble
                 r = root_write_file(root_fd, STATE_CHANGE, text, strlen(text),
                                     file_mode(STATE_CHANGE));
         if (r < 0) {
-                say(ret_problem, "/" STATE_CHANGE ": %s; nothing was changed", reason(r));
+                say(ret_problem, "/" STATE_CHANGE ": %s; nothing was changed",
+                    boot_change_reason(r));
                 (void)root_unlink(root_fd, STATE_CHANGE);
         }
         return r;
@@ -631,7 +631,7 @@ static int run_blocked(int root_fd, BootLoader *loader, const BootChange *change
                 say(ret_problem,
                     "/" STATE_CHANGE ": %s; the change itself is complete, and the next apply or "
                     "revert removes this file",
-                    reason(r));
+                    boot_change_reason(r));
         return 0;
 }
 
@@ -676,12 +676,13 @@ static int make_durable(int root_fd, BootLoader *loader, const BootChange *chang
         for (size_t i = 0; i < change->settings.n_items && r >= 0; i++) {
                 r = root_sync(root_fd, change->settings.items[i].path);
                 if (r < 0)
-                        say(ret_problem, "/%s: %s", change->settings.items[i].path, reason(r));
+                        say(ret_problem, "/%s: %s", change->settings.items[i].path,
+                            boot_change_reason(r));
         }
         if (r >= 0 && path) {
                 r = root_sync(root_fd, path);
                 if (r < 0)
-                        say(ret_problem, "/%s: %s", path, reason(r));
+                        say(ret_problem, "/%s: %s", path, boot_change_reason(r));
         }
         return r;
 }
@@ -696,7 +697,7 @@ static int remove_stale(int root_fd, BootLoader *loader, char **ret_what) {
                 r = root_remove_stale(root_fd, paths[i]);
         if (r < 0)
                 say(ret_what, "cannot remove temporary files of an interrupted change: %s",
-                    reason(r));
+                    boot_change_reason(r));
         return r < 0 ? r : 0;
 }
 
@@ -743,7 +744,7 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
         }
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         if (r < 0 && !*ret_what)
-                say(ret_what, "/" STATE_CHANGE ": %s", reason(r));
+                say(ret_what, "/" STATE_CHANGE ": %s", boot_change_reason(r));
         return r < 0 ? r : 0;
 }
 
@@ -792,7 +793,7 @@ int boot_change_remember(const BootChange *change, char **ret) {
 
 /* Adds a file of previous.json; @written gets it with what the change had made of it. */
 static int add_previous(int root_fd, BootLoader *loader, json_object *value, BootChange *change,
-                        BootFiles *written) {
+                        BootFiles *written, char **ret_problem) {
         _cleanup_free_ char *path = NULL, *content = NULL, *made = NULL;
         size_t size, made_size;
         BootFiles *files;
@@ -816,8 +817,10 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
         else
                 return -EBADMSG;
         r = boot_files_add(files, root_fd, path, NULL);
-        if (r < 0)
+        if (r < 0) {
+                say(ret_problem, "/%s: %s", path, boot_change_reason(r));
                 return r;
+        }
         files->items[files->n_items - 1].after = TAKE_PTR(content);
         files->items[files->n_items - 1].after_size = size;
         if (files == &change->state)
@@ -890,7 +893,7 @@ static int share_settings(BootLoader *loader, const BootFiles *written, BootChan
 }
 
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
-                              BootChange *ret) {
+                              BootChange *ret, char **ret_problem) {
         _cleanup_(json_object_putp) json_object *object = NULL;
         _cleanup_(boot_change_done) BootChange change = { .operation = "revert" };
         _cleanup_(boot_files_done) BootFiles written = { 0 };
@@ -905,7 +908,7 @@ int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text,
                 return -EBADMSG;
         for (size_t i = 0; i < json_object_array_length(array); i++) {
                 r = add_previous(root_fd, loader, json_object_array_get_idx(array, i), &change,
-                                 &written);
+                                 &written, ret_problem);
                 if (r < 0)
                         return r;
         }

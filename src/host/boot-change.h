@@ -67,10 +67,14 @@ int boot_change_interrupted(int root_fd);
  */
 int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what);
 
+/* What went wrong with a file of the boot loader, and what to do about it; not to be freed. */
+const char *boot_change_reason(int error);
+
 /*
  * The text of previous.json: what @change replaces, applied.json included. The reverse of it:
- * settings and state become what the text says, and previous.json is removed.
+ * settings and state become what the text says, and previous.json is removed; @ret_problem names
+ * the file that is in the way, if one is.
  */
 int boot_change_remember(const BootChange *change, char **ret);
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
-                              BootChange *ret);
+                              BootChange *ret, char **ret_problem);

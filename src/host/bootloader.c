@@ -30,8 +30,8 @@ int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *
         int r;
 
         r = root_read_file(root_fd, path, &file.before, &file.before_size);
-        if (r < 0 && r != -ENOENT)
-                return r;
+        if (r == -ENOENT)
+                r = 0;
         grown = reallocarray(files->items, files->n_items + 1, sizeof(BootFile));
         if (grown) {
                 files->items = grown;
@@ -44,7 +44,7 @@ int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *
                 return -ENOMEM;
         }
         grown[files->n_items++] = file;
-        return 0;
+        return r;
 }
 
 /* A file cannot be found by looking, it is only ever named. */

@@ -41,7 +41,10 @@ typedef struct BootFiles {
 
 void boot_files_done(BootFiles *files);
 
-/* Appends a file that is to become @after (NULL: to be removed) with what it is now. */
+/*
+ * Appends a file that is to become @after (NULL: to be removed) with what it is now. One that
+ * cannot be read is appended, too, so that it can be named.
+ */
 int boot_files_add(BootFiles *files, int root_fd, const char *path, const char *after);
 
 typedef struct BootLoader BootLoader;

@@ -45,12 +45,29 @@ static int read_line(const BootLoader *loader, char **ret) {
 
 static int file_probe(BootLoader *loader, const Policy *p, char **ret_why) {
         const char *path = p->boot_loader_file;
+        _cleanup_free_ char *folder = NULL;
+        int r;
 
         if (p->boot_loader != BOOT_LOADER_FILE || !path) {
                 *ret_why = strdup("no File= is set");
                 return *ret_why ? 0 : -ENOMEM;
         }
-        loader->path = strdup(path + strspn(path, "/"));
+        path += strspn(path, "/");
+        folder = strndup(path, (size_t)(strrchr(path, '/') ? strrchr(path, '/') - path : 0));
+        if (!folder)
+                return -ENOMEM;
+        /* Nobody would read the file that a slip of the pen creates */
+        r = *folder ? root_exists(loader->root_fd, folder) : 1;
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                if (asprintf(ret_why, "there is no folder /%s/ for File=%s", folder,
+                             p->boot_loader_file) >= 0)
+                        return 0;
+                *ret_why = NULL;
+                return -ENOMEM;
+        }
+        loader->path = strdup(path);
         return loader->path ? 1 : -ENOMEM;
 }
 

@@ -249,7 +249,7 @@ static int find_in_file(BootLoader *loader, const char *path, ShellText kind,
 
         r = root_read_file(loader->root_fd, path, &text, NULL);
         /* What only root may read, only root's apply can look at; a dry run goes on without */
-        if (r == -ENOENT || r == -EISDIR || r == -EACCES)
+        if (r == -ENOENT || r == -EISDIR || r == -EBADFD || r == -EACCES)
                 return 0;
         if (r < 0)
                 return r;
