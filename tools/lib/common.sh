@@ -110,17 +110,18 @@ in_namespace() {
         fi
 }
 
+# Sets release, such as 12, and suite, such as bookworm
 require_debian() {
-        local id version
+        local id
         # shellcheck disable=SC1091 # not ours
         id=$(. /etc/os-release && printf '%s' "${ID:-}")
         # shellcheck disable=SC1091
-        version=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
+        release=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
         # shellcheck disable=SC1091
         suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-        case $id-$version in
+        case $id-$release in
         debian-12 | debian-13) ;;
-        *) die "this tool installs what it needs on Debian 12 and 13 only; this is ${id:-unknown} ${version:-}" ;;
+        *) die "this tool installs what it needs on Debian 12 and 13 only; this is ${id:-unknown} ${release:-}" ;;
         esac
         [[ $(dpkg --print-architecture) == amd64 ]] ||
                 die "this tool needs an amd64 machine; this is $(dpkg --print-architecture)"
