@@ -256,6 +256,9 @@ int dmem_regions_get(struct dmem_range **ret, unsigned int *ret_nr)
 		if (r)
 			goto put;
 	}
+	/* The patches for 6.12 bring both, CONFIG_DMEM and the fix of mm/mempolicy.c. */
+	if (!IS_ENABLED(CONFIG_DMEM))
+		pr_notice("this kernel oopses if somebody calls mbind(MPOL_MF_STRICT) on memory mapped with pages of 2M, unless its mm/mempolicy.c is patched: let only those use a mount whom you trust, or use pagesize=4K\n");
 	*ret = ranges;
 	*ret_nr = nr;
 	return 0;

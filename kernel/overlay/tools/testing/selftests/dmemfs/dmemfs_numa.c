@@ -240,9 +240,11 @@ int main(int argc, char **argv)
 	test_open_promises();
 	test_push_aside();
 	test_overflow();
-	/* Any user can oops an unpatched 6.12 with it, so not by default. */
-	if (argc > 1 && strcmp(argv[1], "--strict-mbind") == 0)
+	if (kernel_has_dmem() || (argc > 1 && strcmp(argv[1], "--strict-mbind") == 0))
 		test_strict_mbind();
+	else
+		skip("this kernel has no CONFIG_DMEM and may oops, --strict-mbind tries it",
+		     "mbind(MPOL_MF_STRICT) of a mapping that is in use");
 	check(wait_free(free) && sums_hold(), "all memory is free in the end");
 	return finish();
 }

@@ -301,6 +301,20 @@ bool write_text(const char *path, const char *text)
 	return good;
 }
 
+bool kernel_has_dmem(void)
+{
+	FILE *symbols = fopen("/proc/kallsyms", "re");
+	bool found = false;
+	char line[512];
+
+	if (!symbols)
+		die("fopen /proc/kallsyms");
+	while (!found && fgets(line, sizeof(line), symbols))
+		found = strstr(line, " dmem_boot_regions\n");
+	fclose(symbols);
+	return found;
+}
+
 static sigjmp_buf jump;
 
 static void on_signal(int signal)

@@ -61,6 +61,11 @@ uint64_t dmem_sum(int nid, const char *attribute);
 int next_nid(int after);
 /* The bytes of the sysfs counters add up. */
 bool sums_hold(void);
+/*
+ * The kernel itself takes part in dmem, so it has the fixes of mm/ that came with it. Without, any
+ * 6.12 may run the module.
+ */
+bool kernel_has_dmem(void);
 /* Waits until the counters show @free bytes: inodes and page tables may die a little later. */
 bool wait_free(uint64_t free);
 
