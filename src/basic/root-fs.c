@@ -365,31 +365,51 @@ static void temporary_name(char buffer[static NAME_MAX + 1], const char *name) {
 }
 
 /*
- * Fills the temporary file: content first, then owner, attributes and mode, then the disk.
+ * The content is there; then owner, attributes and mode, then the disk.
  * @old_fd: of the file that it replaces, or negative
+ * @owner:  is to belong to whom this belongs to; NULL: to us
  */
-static int fill_temporary(int fd, int old_fd, const struct stat *old, const void *data, size_t size,
-                          mode_t mode) {
+static int finish_temporary(int fd, int old_fd, const struct stat *owner, mode_t mode) {
         struct stat st;
         int r;
 
-        r = write_all(fd, data, size);
-        if (r < 0)
-                return r;
         /* Only where it makes a difference: a sandbox may forbid the call altogether. */
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (old && (st.st_uid != old->st_uid || st.st_gid != old->st_gid) &&
-            fchown(fd, old->st_uid, old->st_gid) < 0)
+        if (owner && (st.st_uid != owner->st_uid || st.st_gid != owner->st_gid) &&
+            fchown(fd, owner->st_uid, owner->st_gid) < 0)
                 return -errno;
         if (old_fd >= 0) {
                 r = copy_attributes(old_fd, fd);
                 if (r < 0)
                         return r;
         }
-        if (fchmod(fd, old ? old->st_mode & 07777 : mode) < 0)
+        if (fchmod(fd, mode) < 0)
                 return -errno;
         return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* A new temporary file for @name; one that was left behind is gone. Returns it or an errno. */
+static int open_temporary(int folder_fd, const char *name, char temporary[static NAME_MAX + 1]) {
+        int fd;
+
+        temporary_name(temporary, name);
+        if (unlinkat(folder_fd, temporary, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    0600);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Puts the temporary file in its place, or removes it if @r is an error already. */
+static int commit_temporary(int folder_fd, const char *temporary, const char *name, int r) {
+        if (r >= 0 && renameat(folder_fd, temporary, folder_fd, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void)unlinkat(folder_fd, temporary, 0);
+                return r;
+        }
+        return fsync(folder_fd) < 0 ? -errno : 0;
 }
 
 int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode) {
@@ -418,21 +438,40 @@ int root_write_file(int root_fd, const char *path, const void *data, size_t size
                         return -errno;
         }
 
-        temporary_name(temporary, name);
-        if (unlinkat(folder_fd, temporary, 0) < 0 && errno != ENOENT)
-                return -errno;
-        fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    0600);
+        fd = open_temporary(folder_fd, name, temporary);
         if (fd < 0)
+                return fd;
+        r = write_all(fd, data, size);
+        if (r >= 0)
+                r = finish_temporary(fd, old_fd, exists ? &st : NULL,
+                                     exists ? st.st_mode & 07777 : mode);
+        return commit_temporary(folder_fd, temporary, name, r);
+}
+
+int root_write_stream(int folder_fd, const char *name, int (*fill)(const void *data, FILE *f),
+                      const void *data, mode_t mode) {
+        _cleanup_fclose_ FILE *f = NULL;
+        char temporary[NAME_MAX + 1];
+        struct stat folder;
+        int fd, r;
+
+        if (fstat(folder_fd, &folder) < 0)
                 return -errno;
-        r = fill_temporary(fd, old_fd, exists ? &st : NULL, data, size, mode);
-        if (r >= 0 && renameat(folder_fd, temporary, folder_fd, name) < 0)
+        fd = open_temporary(folder_fd, name, temporary);
+        if (fd < 0)
+                return fd;
+        f = fdopen(fd, "w");
+        if (!f) {
                 r = -errno;
-        if (r < 0) {
-                (void)unlinkat(folder_fd, temporary, 0);
-                return r;
+                (void)close(fd);
+                return commit_temporary(folder_fd, temporary, name, r);
         }
-        return fsync(folder_fd) < 0 ? -errno : 0;
+        r = fill(data, f);
+        if (r >= 0 && fflush(f) != 0)
+                r = -errno;
+        if (r >= 0)
+                r = finish_temporary(fd, -EBADF, &folder, mode);
+        return commit_temporary(folder_fd, temporary, name, r);
 }
 
 /*

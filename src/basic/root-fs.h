@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* No file that we read is larger; a larger one is -EFBIG, not memory without bound. */
@@ -78,6 +79,15 @@ int root_mkdir_p(int root_fd, const char *path);
  * old content is still there, unless only the last step, to make the new one durable, failed.
  */
 int root_write_file(int root_fd, const char *path, const void *data, size_t size, mode_t mode);
+
+/*
+ * The same in the folder @folder_fd for what is too large for a buffer: @fill writes it to a stream
+ * and returns 0 or a negative errno. Links are not followed: one in place of the file is replaced.
+ * The file belongs to whom the folder belongs to, whatever it did before, so that it stays theirs
+ * when root writes.
+ */
+int root_write_stream(int folder_fd, const char *name, int (*fill)(const void *data, FILE *f),
+                      const void *data, mode_t mode);
 
 /*
  * Removes the temporary file that a crashed writer of @path left, for a caller that will not write

@@ -183,4 +183,43 @@ TEST(unlink) {
         EXPECT_EQ("none/padded", root_unlink(root_fd, "none/padded"), 0);
 }
 
+static int fill(const void *data, FILE *f) {
+        return fputs(data, f) < 0 ? -EIO : 0;
+}
+
+static int fill_and_fail(const void *data, FILE *f) {
+        fputs("half of it", f);
+        return -ENOMEM;
+}
+
+/* In a folder where somebody else may put what they like. */
+TEST(write_stream) {
+        _cleanup_close_ int folder_fd = -EBADF;
+        struct stat st;
+
+        EXPECT_EQ("folder", root_mkdir_p(root_fd, "theirs"), 0);
+        folder_fd = root_openat(root_fd, "theirs", O_RDONLY | O_DIRECTORY, 0);
+        EXPECT_EQ("other", root_write_file(root_fd, "theirs/other", "precious\n", 9, 0644), 0);
+        EXPECT_EQ("link", symlinkat("other", folder_fd, "file"), 0);
+        EXPECT_EQ("link", symlinkat("other", folder_fd, ".#dmemd-file"), 0);
+        EXPECT_EQ("write", root_write_stream(folder_fd, "file", fill, "new\n", 0640), 0);
+        expect_content("theirs/file", "new\n");
+        expect_content("theirs/other", "precious\n");
+        EXPECT_EQ("stat", fstatat(folder_fd, "file", &st, AT_SYMLINK_NOFOLLOW), 0);
+        EXPECT_TRUE("the link is gone", S_ISREG(st.st_mode));
+        EXPECT_EQ("mode", st.st_mode & 07777, 0640);
+
+        EXPECT_EQ("failing", root_write_stream(folder_fd, "file", fill_and_fail, NULL, 0640),
+                  -ENOMEM);
+        expect_content("theirs/file", "new\n");
+        EXPECT_EQ("nothing is left", root_exists(root_fd, "theirs/.#dmemd-file"), 0);
+
+        if (geteuid() == 0) {
+                EXPECT_EQ("chown", fchown(folder_fd, 65534, 65534), 0);
+                EXPECT_EQ("write", root_write_stream(folder_fd, "file", fill, "x", 0640), 0);
+                EXPECT_EQ("stat", fstatat(folder_fd, "file", &st, AT_SYMLINK_NOFOLLOW), 0);
+                EXPECT_TRUE("whose the folder is", st.st_uid == 65534 && st.st_gid == 65534);
+        }
+}
+
 TEST_MAIN()
