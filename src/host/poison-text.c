@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <stdio.h>
+
+#include "basic/id-set.h"
+#include "basic/size-util.h"
+#include "host/poison-text.h"
+
+/* Bytes of the UTF-8 character that @s begins with; 0 if it begins with none. */
+static size_t utf8_length(const unsigned char *s) {
+        static const struct {
+                unsigned char mask, lead;
+                uint32_t least;
+        } forms[] = {
+                { 0x80, 0x00, 0 },
+                { 0xe0, 0xc0, 0x80 },
+                { 0xf0, 0xe0, 0x800 },
+                { 0xf8, 0xf0, 0x10000 },
+        };
+
+        for (size_t n = 0; n < ELEMENTSOF(forms); n++) {
+                uint32_t code = s[0] & (unsigned char)~forms[n].mask;
+
+                if ((s[0] & forms[n].mask) != forms[n].lead)
+                        continue;
+                for (size_t i = 1; i <= n; i++) {
+                        if ((s[i] & 0xc0) != 0x80)
+                                return 0;
+                        code = code << 6 | (s[i] & 0x3f);
+                }
+                if (code < forms[n].least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+                        return 0;
+                /* C0, DEL and C1: terminals obey them */
+                if (code < 0x20 || (code >= 0x7f && code < 0xa0))
+                        return 0;
+                return n + 1;
+        }
+        return 0;
+}
+
+char *text_printable(const char *text) {
+        char *copy = malloc(strlen(text) * 4 + 1), *end = copy;
+
+        if (!copy)
+                return NULL;
+        while (*text) {
+                size_t n = utf8_length((const unsigned char *)text);
+
+                if (n == 0) {
+                        end += sprintf(end, "\\%03o", (unsigned char)*text++);
+                        continue;
+                }
+                memcpy(end, text, n);
+                end += n;
+                text += n;
+        }
+        *end = '\0';
+        return copy;
+}
+
+/* `0x` and digits, a multiple of the unit. */
+static int parse_unit_address(const char *text, uint64_t *ret) {
+        uint64_t address;
+
+        if (!startswith(text, "0x") || parse_hex(text, &address) < 0 || address % UNIT_SIZE != 0)
+                return -EBADMSG;
+        *ret = address;
+        return 0;
+}
+
+static size_t count_lines(const char *text) {
+        size_t n = 1;
+
+        for (const char *c = text; *c != '\0'; c++)
+                n += *c == '\n';
+        return n;
+}
+
+int poisoned_parse(const char *text, PoisonedUnit **ret, size_t *ret_n) {
+        _cleanup_free_ PoisonedUnit *units = NULL;
+        size_t n = 0;
+
+        units = new0(PoisonedUnit, count_lines(text));
+        if (!units)
+                return -ENOMEM;
+        while (*text != '\0') {
+                size_t length = strcspn(text, "\n");
+                char line[64], *space;
+
+                if (length >= sizeof(line))
+                        return -EBADMSG;
+                memcpy(line, text, length);
+                line[length] = '\0';
+                text += length + (text[length] == '\n');
+                space = strchr(line, ' ');
+                if (!space)
+                        return -EBADMSG;
+                *space++ = '\0';
+                if (parse_unit_address(line, &units[n].address) < 0 ||
+                    (!streq(space, "used") && !streq(space, "free")) ||
+                    (n > 0 && units[n].address <= units[n - 1].address))
+                        return -EBADMSG;
+                units[n++].used = streq(space, "used");
+        }
+        *ret = TAKE_PTR(units);
+        *ret_n = n;
+        return 0;
+}
+
+/* Takes printable text; an empty one is not known. */
+static int set_text(char **text, const char *value) {
+        char *copy = NULL;
+
+        if (value[0] != '\0') {
+                copy = text_printable(value);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        free(*text);
+        *text = copy;
+        return 0;
+}
+
+static bool is_device(const char *text) {
+        size_t major = strspn(text, "0123456789"), minor;
+
+        if (major == 0 || major > 10 || text[major] != ':')
+                return false;
+        minor = strspn(text + major + 1, "0123456789");
+        return minor > 0 && minor <= 10 && text[major + 1 + minor] == '\0';
+}
+
+static int parse_user(char *line, Sighting *ret) {
+        char *words[5], *rest = line;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++) {
+                words[i] = strsep(&rest, " ");
+                if (!words[i])
+                        return -EBADMSG;
+        }
+        if (!rest || parse_unit_address(words[0], &ret->address) < 0 || !is_device(words[1]) ||
+            parse_u64(words[2], &ret->user.inode) < 0 || !startswith(words[3], "0x") ||
+            parse_hex(words[3], &ret->user.offset) < 0 ||
+            (!streq(words[4], "-") && words[4][strspn(words[4], "0123456789,")] != '\0'))
+                return -EBADMSG;
+        r = set_text(&ret->user.device, words[1]);
+        if (r >= 0 && !streq(words[4], "-"))
+                r = set_text(&ret->user.processes, words[4]);
+        return r < 0 ? r : set_text(&ret->user.file, rest);
+}
+
+int users_parse(const char *text, Sighting **ret, size_t *ret_n) {
+        _cleanup_free_ char *copy = strdup(text);
+        Sighting *users;
+        char *rest = copy, *line;
+        size_t n = 0;
+        int r = 0;
+
+        users = new0(Sighting, count_lines(text));
+        if (!copy || !users) {
+                free(users);
+                return -ENOMEM;
+        }
+        while (r >= 0 && (line = strsep(&rest, "\n")))
+                if (*line != '\0')
+                        r = parse_user(line, &users[n++]);
+        if (r < 0) {
+                sightings_free(users, n);
+                return r;
+        }
+        *ret = users;
+        *ret_n = n;
+        return 0;
+}
+
+/* Uevents */
+
+enum {
+        SEEN_EVENT = 1 << 0,
+        SEEN_NODE = 1 << 1,
+        SEEN_ADDRESS = 1 << 2,
+        SEEN_SIZE = 1 << 3,
+        SEEN_STATE = 1 << 4,
+        SEEN_SOURCE = 1 << 5,
+        SEEN_COUNT = 1 << 6,
+        SEEN_COALESCED = 1 << 7,
+        SEEN_NEEDED = SEEN_COALESCED - 1,
+};
+
+void poison_event_done(PoisonEvent *e) {
+        unit_user_done(&e->unit.user);
+        *e = (PoisonEvent){};
+}
+
+static int set_event(PoisonEvent *e, const char *value) {
+        if (!streq(value, "poison") && !streq(value, "retire"))
+                return -EBADMSG;
+        e->retired = streq(value, "retire");
+        return 0;
+}
+
+static int set_node(PoisonEvent *e, const char *value) {
+        return parse_unsigned(value, &e->unit.node) < 0 || e->unit.node >= ID_SET_MAX ? -EBADMSG
+                                                                                      : 0;
+}
+
+static int set_address(PoisonEvent *e, const char *value) {
+        return parse_unit_address(value, &e->unit.address);
+}
+
+static int set_size(PoisonEvent *e, const char *value) {
+        return parse_u64(value, &e->size) < 0 || e->size == 0 || e->size % UNIT_SIZE != 0 ||
+                               e->size > POISON_EVENT_SIZE_MAX
+                       ? -EBADMSG
+                       : 0;
+}
+
+static int set_state(PoisonEvent *e, const char *value) {
+        if (unit_state_from_string(value, &e->unit.state) < 0 ||
+            (e->unit.state != UNIT_FREE && e->unit.state != UNIT_USED))
+                return -EBADMSG;
+        return 0;
+}
+
+static int set_source(PoisonEvent *e, const char *value) {
+        /* One that a later kernel knows is no reason not to note the memory. */
+        if (unit_source_from_string(value, &e->unit.source) < 0)
+                e->unit.source = SOURCE_UNKNOWN;
+        return 0;
+}
+
+static int set_count(PoisonEvent *e, const char *value) {
+        return parse_u64(value, &e->count) < 0 ? -EBADMSG : 0;
+}
+
+static int set_coalesced(PoisonEvent *e, const char *value) {
+        return parse_u64(value, &e->n_new) < 0 ? -EBADMSG : 0;
+}
+
+static int set_file(PoisonEvent *e, const char *value) {
+        return set_text(&e->unit.user.file, value);
+}
+
+static int set_device(PoisonEvent *e, const char *value) {
+        return is_device(value) ? set_text(&e->unit.user.device, value) : -EBADMSG;
+}
+
+static int set_inode(PoisonEvent *e, const char *value) {
+        return parse_u64(value, &e->unit.user.inode) < 0 ? -EBADMSG : 0;
+}
+
+static int set_offset(PoisonEvent *e, const char *value) {
+        return parse_hex(value, &e->unit.user.offset) < 0 ? -EBADMSG : 0;
+}
+
+static int set_processes(PoisonEvent *e, const char *value) {
+        return set_text(&e->unit.user.processes, value);
+}
+
+int poison_event_set(PoisonEvent *e, const char *key, const char *value) {
+        static const struct {
+                const char *key;
+                int (*set)(PoisonEvent *e, const char *value);
+                unsigned seen;
+        } keys[] = {
+                { "DMEM_EVENT", set_event, SEEN_EVENT },
+                { "DMEM_NODE", set_node, SEEN_NODE },
+                { "DMEM_ADDRESS", set_address, SEEN_ADDRESS },
+                { "DMEM_SIZE", set_size, SEEN_SIZE },
+                { "DMEM_STATE", set_state, SEEN_STATE },
+                { "DMEM_SOURCE", set_source, SEEN_SOURCE },
+                { "DMEM_COUNT", set_count, SEEN_COUNT },
+                { "DMEM_COALESCED", set_coalesced, SEEN_COALESCED },
+                { "DMEM_FILE", set_file, 0 },
+                { "DMEM_DEV", set_device, 0 },
+                { "DMEM_INODE", set_inode, 0 },
+                { "DMEM_OFFSET", set_offset, 0 },
+                { "DMEM_PROCESSES", set_processes, 0 },
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                if (!streq(keys[i].key, key))
+                        continue;
+                r = keys[i].set(e, value);
+                if (r >= 0)
+                        e->seen |= keys[i].seen;
+                return r;
+        }
+        return 0;
+}
+
+int poison_event_check(const PoisonEvent *e) {
+        if (!(e->seen & SEEN_EVENT))
+                return -ENOMSG;
+        if ((e->seen & SEEN_NEEDED) != SEEN_NEEDED)
+                return -EBADMSG;
+        /* The last of its units must have an address, too. */
+        if (e->unit.address > UINT64_MAX - e->size)
+                return -EBADMSG;
+        if (poison_event_new(e) == 0 || poison_event_new(e) > e->count)
+                return -EBADMSG;
+        return 0;
+}
+
+uint64_t poison_event_new(const PoisonEvent *e) {
+        return e->seen & SEEN_COALESCED ? e->n_new : 1;
+}
