@@ -3,6 +3,8 @@
 #include "basic/root-fs.h"
 #include "dmemd/bus.h"
 #include "dmemd/log.h"
+#include "dmemd/poison.h"
+#include "host/ledger-file.h"
 #include "host/status-json.h"
 #include "plan/cmdline.h"
 
@@ -83,6 +85,22 @@ static int get_sum(sd_bus *bus, const char *path, const char *interface, const c
         return -ENOENT;
 }
 
+static int get_poison_events(sd_bus *bus, const char *path, const char *interface,
+                             const char *property, sd_bus_message *reply, void *userdata,
+                             sd_bus_error *error) {
+        Manager *m = ASSERT_PTR(userdata);
+
+        return sd_bus_message_append(reply, "t", bus_bytes(poison_count(m)));
+}
+
+static int get_missed_events(sd_bus *bus, const char *path, const char *interface,
+                             const char *property, sd_bus_message *reply, void *userdata,
+                             sd_bus_error *error) {
+        Manager *m = ASSERT_PTR(userdata);
+
+        return sd_bus_message_append(reply, "t", poison_missed(m));
+}
+
 static int get_mounts(sd_bus *bus, const char *path, const char *interface, const char *property,
                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         Manager *m = ASSERT_PTR(userdata);
@@ -130,6 +148,49 @@ static int method_get_status(sd_bus_message *message, void *userdata, sd_bus_err
         return sd_bus_reply_method_return(message, "s", json);
 }
 
+static int append_poisoned(sd_bus_message *reply, const Ledger *l) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(tusts)");
+        for (size_t i = 0; i < l->n_units && r >= 0; i++) {
+                const LedgerUnit *unit = &l->units[i];
+
+                r = sd_bus_message_append(reply, "(tusts)", unit->address, unit->node,
+                                          unit_state_to_string(unit->state), unit->first_seen,
+                                          unit_source_to_string(unit->source));
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int method_list_poisoned(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_donep) sd_bus_message *reply = NULL;
+        Manager *m = ASSERT_PTR(userdata);
+        int r;
+
+        poison_look(m, BUS_MAX_AGE_USEC);
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = append_poisoned(reply, poison_ledger(m));
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_get_ledger(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *text = NULL;
+        Manager *m = ASSERT_PTR(userdata);
+        size_t size;
+        FILE *f;
+        int r;
+
+        poison_look(m, BUS_MAX_AGE_USEC);
+        f = open_memstream(&text, &size);
+        if (!f)
+                return -ENOMEM;
+        r = ledger_write(poison_ledger(m), f);
+        if (fclose(f) != 0)
+                return -ENOMEM;
+        return r < 0 ? r : sd_bus_reply_method_return(message, "s", text);
+}
+
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -143,12 +204,23 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("FreeBytes", "t", get_sum, 0, 0),
         SD_BUS_PROPERTY("UsedBytes", "t", get_sum, 0, 0),
         SD_BUS_PROPERTY("PoisonedBytes", "t", get_sum, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("PoisonEvents", "t", get_poison_events, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("MissedEvents", "t", get_missed_events, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("MetadataSavedBytes", "t", get_sum, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Mounts", "a(sst)", get_mounts, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("GetPlan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json),
                                 method_get_plan, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetStatus", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json),
                                 method_get_status, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListPoisoned", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(tusts)", units),
+                                method_list_poisoned, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetLedger", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", lines),
+                                method_get_ledger, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS(
+                "Poisoned",
+                SD_BUS_ARGS("t", address, "u", node, "t", size, "s", state, "s", source), 0),
         SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", old, "s", new), 0),
         SD_BUS_VTABLE_END
 };
@@ -173,7 +245,7 @@ static bool mounts_equal(const DmemMounts *a, const DmemMounts *b) {
 
 static int tell_properties(Manager *m) {
         const Status *old = m->told, *new = m->status;
-        const char *changed[6 + ELEMENTSOF(sums) + 1];
+        const char *changed[8 + ELEMENTSOF(sums) + 1];
         size_t n = 0;
 
         if (!streq(backend_name(old), backend_name(new)))
@@ -188,6 +260,12 @@ static int tell_properties(Manager *m) {
                 changed[n++] = "Booted";
         if (!mounts_equal(&old->mounts, &new->mounts))
                 changed[n++] = "Mounts";
+        if (m->told_events != bus_bytes(poison_count(m)))
+                changed[n++] = "PoisonEvents";
+        if (m->told_missed != poison_missed(m))
+                changed[n++] = "MissedEvents";
+        m->told_events = bus_bytes(poison_count(m));
+        m->told_missed = poison_missed(m);
         for (size_t i = 0; i < ELEMENTSOF(sums); i++)
                 if (sums[i].emits &&
                     !bytes_equal(sum_at(old, sums[i].offset), sum_at(new, sums[i].offset)))

@@ -3,9 +3,6 @@
 #include "dmemd/bus.h"
 #include "dmemd/log.h"
 
-/* Several properties asked for one after the other come from the same look at the host. */
-#define CALL_MAX_AGE_USEC (UINT64_C(1000) * 1000)
-
 /*
  * Sees each message before the objects do. Here, and not in the getters, is where we look at the
  * host, so that one answer is made of one status.
@@ -16,7 +13,7 @@ static int look_on_call(sd_bus_message *message, void *userdata, sd_bus_error *e
 
         if (sd_bus_message_is_method_call(message, NULL, NULL) > 0 && path &&
             startswith(path, BUS_PATH))
-                (void)manager_look(m, CALL_MAX_AGE_USEC);
+                (void)manager_look(m, BUS_MAX_AGE_USEC);
         return 0; /* not ours to answer */
 }
 

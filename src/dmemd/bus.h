@@ -14,6 +14,9 @@
 #define BUS_INTERFACE_NODE "org.dmemd1.Node"
 #define BUS_ERROR_NO_CONFIGURATION "org.dmemd1.Error.NoConfiguration"
 
+/* Several answers one after the other come from the same look at the host. */
+#define BUS_MAX_AGE_USEC (UINT64_C(1000) * 1000)
+
 /* What the bus says for a number that is not known, as systemd does. */
 #define BUS_UNKNOWN UINT64_MAX
 
@@ -27,6 +30,10 @@ int bus_add_nodes(Manager *m);
 /* Says on the bus how @m->status differs from @m->told. */
 void bus_tell(Manager *m);
 void bus_tell_nodes(Manager *m);
+
+static inline void sd_bus_message_donep(sd_bus_message **message) {
+        sd_bus_message_unref(*message);
+}
 
 static inline uint64_t bus_bytes(MaybeBytes value) {
         return value.known ? value.bytes : BUS_UNKNOWN;

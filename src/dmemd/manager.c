@@ -11,6 +11,7 @@
 #include "dmemd/bus.h"
 #include "dmemd/log.h"
 #include "dmemd/manager.h"
+#include "dmemd/poison.h"
 #include "dmemd/watch.h"
 #include "host/config.h"
 #include "host/host-memory.h"
@@ -38,6 +39,7 @@ Manager *manager_free(Manager *m) {
         policy_free(m->policy);
         free(m->plan_json);
         free(m->announced);
+        poison_free(m->poison);
         closep(&m->root_fd);
         free(m);
         return NULL;
@@ -58,6 +60,9 @@ int manager_new(const char *root, Manager **ret) {
                 return r;
         m->live = r > 0;
         r = sd_event_default(&m->event);
+        if (r < 0)
+                return r;
+        r = poison_new(&m->poison);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);
@@ -175,6 +180,7 @@ int manager_look(Manager *m, uint64_t max_age_usec) {
         }
         m->look_failed = false;
         replace_status(m, status);
+        poison_check(m);
         return sd_event_source_set_enabled(m->tell_source, SD_EVENT_ONESHOT);
 }
 
@@ -310,12 +316,20 @@ int manager_start(Manager *m) {
         r = manager_load_config(m);
         if (r < 0 && r != -EBADMSG)
                 return r;
+        r = poison_start(m);
+        if (r < 0)
+                return r;
         r = manager_look(m, 0);
         if (r < 0)
                 return r;
         m->told = m->status;
         m->announced = announce_load();
-        return bus_start(m);
+        r = bus_start(m);
+        if (r < 0)
+                return r;
+        poison_look(m, 0);
+        m->told_events = bus_bytes(poison_count(m));
+        return 0;
 }
 
 int manager_run(Manager *m) {
@@ -323,6 +337,7 @@ int manager_run(Manager *m) {
 
         (void)sd_notify(false, "READY=1");
         r = sd_event_loop(m->event);
+        poison_stop(m);
         (void)sd_notify(false, "STOPPING=1\nSTATUS=Shutting down");
         return r;
 }

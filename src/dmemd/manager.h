@@ -9,7 +9,8 @@
  * Events that come together are answered by one look. What is new is told after that, once: one
  * PropertiesChanged for each object, one StateChanged, one journal entry for each reason.
  *
- * It changes nothing on the host. It needs no privileges; what it may not read is unknown.
+ * It changes nothing on the host but its own ledger of poisoned memory (poison.h). It needs no
+ * privileges; what it may not read is unknown.
  */
 
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #include "plan/policy.h"
 
 struct libmnt_monitor;
+typedef struct Poison Poison;
 
 typedef struct Manager {
         int root_fd;
@@ -42,10 +44,12 @@ typedef struct Manager {
         Policy *policy; /* of the last good configuration; NULL: there was none yet */
         Status *status; /* what we know; never NULL once manager_start() has returned */
         Status *told;   /* what the bus was told last; may be the same object as status */
+        uint64_t told_events, told_missed; /* PoisonEvents and MissedEvents on the bus */
         uint64_t looked_usec;
         bool look_failed; /* the last time, and that was said */
         char *plan_json;  /* GetPlan() of this status; NULL: not computed yet */
         char *announced;  /* what the journal was told last, see announce.h */
+        Poison *poison;   /* see poison.h */
 } Manager;
 
 /* @root: the directory to look at; `/` is this machine */

@@ -8,15 +8,39 @@
 #include <time.h>
 
 #include "dmemd/log.h"
+#include "dmemd/poison.h"
 #include "dmemd/watch.h"
 #include "host/state.h"
+
+#define RECEIVE_BUFFER_SIZE ((size_t)8 << 20)
 
 /* An event may get lost, and allocations send none. */
 #define REGULAR_USEC (UINT64_C(5) * 60 * 1000 * 1000)
 #define REGULAR_ACCURACY_USEC (UINT64_C(30) * 1000 * 1000)
 
 static int on_device(sd_device_monitor *monitor, sd_device *device, void *userdata) {
-        manager_look_soon(ASSERT_PTR(userdata));
+        _cleanup_(poison_event_done) PoisonEvent e = {};
+        Manager *m = ASSERT_PTR(userdata);
+        const char *key, *value;
+        int r = 0;
+
+        for (key = sd_device_get_property_first(device, &value); key && r >= 0;) {
+                r = poison_event_set(&e, key, value);
+                if (r >= 0)
+                        key = sd_device_get_property_next(device, &value);
+        }
+        if (r >= 0)
+                r = poison_event_check(&e);
+        if (r >= 0) {
+                poison_event(m, &e);
+                return 0;
+        }
+        if (r != -ENOMSG)
+                log_message(LOG_WARNING,
+                            "A uevent of class dmem cannot be understood (%s=%s); reading the "
+                            "kernel's list instead",
+                            key ?: "a property is missing", value ?: "");
+        manager_look_soon(m);
         return 0;
 }
 
@@ -24,6 +48,10 @@ void watch_devices(Manager *m) {
         int r;
 
         r = sd_device_monitor_new(&m->device_monitor);
+        /* As much as we are allowed; events that do not fit are found by their count */
+        if (r >= 0)
+                (void)sd_device_monitor_set_receive_buffer_size(m->device_monitor,
+                                                                RECEIVE_BUFFER_SIZE);
         if (r >= 0)
                 r = sd_device_monitor_filter_add_match_subsystem_devtype(m->device_monitor, "dmem",
                                                                          NULL);
@@ -94,6 +122,7 @@ static int on_regular(sd_event_source *source, uint64_t usec, void *userdata) {
 
         watch_applied(m);
         (void)manager_look(m, 0);
+        poison_look(m, 0);
         r = sd_event_source_set_time_relative(source, REGULAR_USEC);
         if (r < 0)
                 return r;

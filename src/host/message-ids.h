@@ -22,3 +22,18 @@
 
 /* dmemd-setup: guest memory is reserved, or should be, and could not be made available. */
 #define MESSAGE_SETUP_FAILED "658920206abf43b8835409774c00def2"
+
+/* dmemd: 4 KiB of reserved memory are poisoned or were retired. All DMEM_ fields of dmemd(8). */
+#define MESSAGE_PAGE_POISONED "eae05d5b83774647b4191903e9fc93fc"
+
+/* dmemd: so many pages at once that they are only counted; DMEM_COUNT= of them. */
+#define MESSAGE_STORM "1334cd3964c04ca2892648cbcd48998b"
+
+/* dmemd: uevents got lost, DMEM_COUNT= of them; the kernel's list was read instead. */
+#define MESSAGE_EVENTS_MISSED "f6041dbfd65c4cf093d32fabb2cc2bb2"
+
+/* dmemd-setup: what was poisoned in earlier boots is out of use again; DMEM_COUNT= units. */
+#define MESSAGE_RETIRED_AGAIN "5b04e017868c4611a7bdd264e0aae051"
+
+/* dmemd, dmemd-setup: something is wrong with the file that remembers poisoned memory. */
+#define MESSAGE_LEDGER_PROBLEM "5463482ad432407098e3c47683ae3594"

@@ -90,7 +90,7 @@ if [ "$(echo "$ids" | sort -u | wc -l)" != "$(echo "$ids" | wc -l)" ]; then
 fi
 echo "ok   catalog: $(echo "$ids" | wc -l) kinds of entries"
 
-# The user exists before anything needs it, and owns nothing in /var.
+# The user exists before anything needs it, and owns nothing in /var but the ledger.
 mkdir -p "$root/etc"
 systemd-sysusers --root="$root" "$root/usr/lib/sysusers.d/dmemd.conf" >/dev/null 2>"$root/errors" ||
         fail "sysusers: $(cat "$root/errors")"
@@ -99,6 +99,9 @@ if [ "$(id -u)" = 0 ]; then
         systemd-tmpfiles --root="$root" --create "$root/usr/lib/tmpfiles.d/dmemd.conf" 2>&1
         [ "$(stat -c %U:%a "$root/var/lib/dmemd")" = root:755 ] ||
                 fail "/var/lib/dmemd/ does not belong to root"
+        owner=$(stat -c %u "$root/var/lib/dmemd/ledger")
+        [ "$owner" != 0 ] && grep -q "^dmemd:[^:]*:$owner:" "$root/etc/passwd" ||
+                fail "/var/lib/dmemd/ledger/ does not belong to the user of the daemon"
 fi
 
 policy=$root/usr/share/dbus-1/system.d/org.dmemd1.conf
