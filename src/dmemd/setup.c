@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * dmemd-setup - makes the reserved memory of this boot available: mounts dmemfs, and gets huge
- * pages that the boot could not find
+ * dmemd-setup - makes the reserved memory of this boot available: takes out of use again what was
+ * bad in earlier boots, mounts dmemfs, and gets huge pages that the boot could not find
  *
  * Runs once at boot as root, before dmem-ready.target. Follows what this boot has set aside and not
  * what is planned for the next one. Never unmounts: guests may live in it.
@@ -19,6 +19,7 @@
 #include "basic/root-fs.h"
 #include "basic/size-util.h"
 #include "dmemd/log.h"
+#include "dmemd/setup-retire.h"
 #include "host/config.h"
 #include "host/host-dmem.h"
 #include "host/host-hugepages.h"
@@ -34,9 +35,11 @@ DEFINE_CLEANUP(char **, strv_free);
 static const char help_text[] =
         "dmemd-setup [OPTIONS...]\n"
         "\n"
-        "Make the memory that this boot has reserved for guests available: mount dmemfs as\n"
-        "section [Mount] of dmemd.conf says, and get the huge pages that the boot was asked for\n"
-        "and could not find. Meant to be run by dmemd-setup.service.\n"
+        "Make the memory that this boot has reserved for guests available: take out of use again\n"
+        "what was bad in earlier boots, mount dmemfs as section [Mount] of dmemd.conf says, and "
+        "get\n"
+        "the huge pages that the boot was asked for and could not find. Meant to be run by\n"
+        "dmemd-setup.service.\n"
         "\n"
         "  -h --help      show this help\n"
         "     --version   show the version\n"
@@ -282,18 +285,23 @@ static int wants_mount(int root_fd) {
 static int run(void) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         _cleanup_close_ int root_fd = -EBADF;
-        int r;
+        int wanted, r;
 
         root_fd = root_open("/");
         if (root_fd < 0)
                 return setup_failed("mount", "Cannot open /: %s", strerror(-root_fd));
-        r = grow_pools(root_fd);
-        if (r >= 0)
-                r = wants_mount(root_fd);
+        /* Asked before the module is loaded, which makes the class appear. */
+        wanted = wants_mount(root_fd);
+        if (wanted != 0) {
+                /* First of all, and whatever else is wrong: somebody may mount dmemfs by hand. */
+                mount_load_type("dmemfs");
+                setup_retire(root_fd);
+        }
+        r = wanted < 0 ? wanted : grow_pools(root_fd);
         if (r < 0)
                 return setup_failed("mount", "Cannot read what this boot was asked for: %s",
                                     strerror(-r));
-        if (r == 0)
+        if (wanted == 0)
                 return EXIT_SUCCESS;
         if (load_policy(root_fd, &policy) < 0)
                 return EXIT_CONFIGURATION;

@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <libmount.h>
 #include <limits.h>
+#include <linux/mount.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "basic/macro.h"
 #include "basic/root-fs.h"
@@ -301,6 +304,13 @@ static int mount_there(const MountWish *wish, const char *where, char **ret_why)
         if (r > 0)
                 return adjust_owner(wish, where, ret_why);
         return mount_now(wish, where, ret_why);
+}
+
+void mount_load_type(const char *type) {
+        _cleanup_close_ int fd = -EBADF;
+
+        /* Asking for a context is what loads it, see get_fs_type() in fs/filesystems.c */
+        fd = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
 }
 
 int mount_ensure(const MountWish *wish, char **ret_why) {

@@ -42,6 +42,9 @@ typedef struct MountWish {
         gid_t gid;
 } MountWish;
 
+/* Makes the kernel load the module of a file system, if there is one; nothing is mounted. */
+void mount_load_type(const char *type);
+
 /*
  * mount_ensure() - mount it unless that is done already
  * @ret_why: what is wrong and what to do about it, to be freed by the caller; set on error only,
