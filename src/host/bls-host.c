@@ -406,8 +406,8 @@ static int read_changed(int root_fd, const char *path, const BootFiles *changes,
                         return changes->items[i].after && !*ret ? -ENOMEM : 0;
                 }
         r = root_read_file(root_fd, path, &text, &size);
-        if (r == -ENOENT || r == -EISDIR)
-                return 0;
+        if (r == -ENOENT || r == -EISDIR || r == -EBADFD)
+                return 0; /* nothing that a boot loader would read */
         if (r < 0)
                 return r;
         if (strlen(text) == size) /* else it is no text */
