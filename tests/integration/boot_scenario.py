@@ -91,20 +91,68 @@ class File(Scenario):
         write(self.root / "boot/cmdline.txt", "root=/dev/sda1 ro -- x\n")
 
 
-ALL = [Grub, File]
+ID = "646d656d0000000000000000000000aa"
+VERSIONS = ["6.5.6-300.fc39.x86_64", "6.4.1-1.fc39.x86_64"]
+ENTRY = """\
+title Fedora Linux ({0}) 39
+version {0}
+machine-id {2}
+linux /vmlinuz-{0}
+initrd /initramfs-{0}.img
+options {1}
+"""
+
+
+class Bls(Scenario):
+    """Fedora: GRUB reads the entries."""
+
+    name = "bls"
+    boot_files = [f"boot/loader/entries/{ID}-{version}.conf" for version in VERSIONS] + \
+        ["etc/kernel/cmdline"]
+
+    def make_boot(self):
+        write(self.root / "etc/machine-id", f"{ID}\n")
+        write(self.root / "etc/kernel/cmdline", "root=/dev/sda1 ro\n")
+        for version in VERSIONS:
+            self.add_kernel(version, True)
+        for version in [*VERSIONS, f"0-rescue-{ID}"]:
+            write(self.root / f"boot/loader/entries/{ID}-{version}.conf",
+                  ENTRY.format(version, "root=/dev/sda1 ro", ID))
+        self.make_loader()
+
+    def make_loader(self):
+        write(self.root / "boot/grub2/grub.cfg", 'set default="0"\ninsmod blscfg\nblscfg\n')
+        block = f"# GRUB Environment Block\nsaved_entry={ID}-{VERSIONS[0]}\n"
+        write(self.root / "boot/grub2/grubenv", block + "#" * (1024 - len(block)))
+
+
+class KernelInstall(Bls):
+    """systemd-boot."""
+
+    name = "kernel-install"
+
+    def make_loader(self):
+        write(self.root / "boot/loader/loader.conf", f"default {ID}-*\n")
+        write(self.root / "boot/EFI/systemd/systemd-bootx64.efi", "not empty\n")
+
+
+ALL = [Grub, File, Bls, KernelInstall]
 
 
 def timeless(state):
     """Without the moment at which the plan was applied."""
+    def without(text):
+        document = json.loads(text)
+        document.pop("time_usec", None)
+        return document
+
     for path in ["var/lib/dmemd/applied.json", "var/lib/dmemd/previous.json"]:
         if path in state:
-            document = json.loads(state[path][-1])
-            document.pop("time_usec", None)
+            document = without(state[path][-1])
             for file in document.get("files", []):
-                if file["path"].endswith("applied.json") and file["content"]:
-                    inner = json.loads(file["content"])
-                    inner.pop("time_usec", None)
-                    file["content"] = inner
+                for key in ["content", "written"]:
+                    if file["path"].endswith("applied.json") and file[key]:
+                        file[key] = without(file[key])
             state[path] = [*state[path][:-1], document]
     return state
 
@@ -181,7 +229,11 @@ class Stages:
 
     def expect(self, tree, name, where):
         changed = grub_tree.difference(self.states[name], timeless(tree.state()))
-        assert not changed, f"{tree.name}: {where}: {changed} are not as {name}"
+        if changed:
+            now = timeless(tree.state())
+            details = "".join(f"\n  {path}: {now.get(path)}\n  wanted: {self.states[name].get(path)}"
+                              for path in changed[:3])
+            raise AssertionError(f"{tree.name}: {where}: not as {name}: {changed}{details}")
 
 
 def make(kind, dmemctl, parent):

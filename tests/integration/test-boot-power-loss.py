@@ -57,7 +57,8 @@ def possible_states(stages, case, calls):
     for number, call in enumerate([None, *calls]):
         if call:
             disk_model.play(disk, call)
-        where = f"{case.verb}, power lost after call {number}: {call.line[:120] if call else ''}"
+        where = f"{case.verb}, power lost after call {number}: {call.name if call else ''} " \
+            f"{call.arguments[0] if call and call.arguments else ''}"
         for snapshot in disk.after_power_loss(STATES_PER_CALL, SEED + number):
             if snapshot.key() not in seen:
                 seen.add(snapshot.key())

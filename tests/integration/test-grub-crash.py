@@ -9,7 +9,6 @@ the next apply or revert repairs what is left. Each fourth such call is tried; i
 DMEMD_CRASH_STEP=1 asks for all of them, DMEMD_TEST_QUICK for each twelfth.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import sys
 
 sys.dont_write_bytecode = True  # nothing of ours appears among the sources
 import grub_tree
+from boot_scenario import timeless
 from grub_tree import CONFIG, DROPIN, difference
 
 KILLED = 137
@@ -44,21 +44,6 @@ def content(tree, path):
 
 def boot_settings(tree):
     return {path: content(tree, path) for path in [DROPIN, CONFIG]}
-
-
-def timeless(state):
-    """Without the moment at which the plan was applied."""
-    for path in ["var/lib/dmemd/applied.json", "var/lib/dmemd/previous.json"]:
-        if path in state:
-            document = json.loads(state[path][-1])
-            document.pop("time_usec", None)
-            for file in document.get("files", []):
-                if file["path"].endswith("applied.json") and file["content"]:
-                    inner = json.loads(file["content"])
-                    inner.pop("time_usec", None)
-                    file["content"] = inner
-            state[path] = [document]
-    return state
 
 
 def expect_state(tree, wanted, where):
