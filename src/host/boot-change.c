@@ -748,7 +748,8 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what) {
         return r < 0 ? r : 0;
 }
 
-static int remember_files(json_object *array, const BootFiles *files) {
+/* @written: what becomes of them is remembered, too. */
+static int remember_files(json_object *array, const BootFiles *files, bool written) {
         for (size_t i = 0; i < files->n_items; i++) {
                 const BootFile *file = files->items + i;
                 json_object *object;
@@ -762,7 +763,7 @@ static int remember_files(json_object *array, const BootFiles *files) {
                         r = json_add(object, "path", json_object_new_string(file->path));
                 if (r >= 0)
                         r = add_bytes(object, "content", file->before, file->before_size);
-                if (r >= 0)
+                if (r >= 0 && written)
                         r = add_bytes(object, "written", file->after, file->after_size);
                 if (r < 0)
                         return r;
@@ -785,9 +786,9 @@ int boot_change_remember(const BootChange *change, char **ret) {
         else
                 (void)json_object_put(array);
         if (r >= 0)
-                r = remember_files(array, &change->settings);
+                r = remember_files(array, &change->settings, true);
         if (r >= 0)
-                r = remember_files(array, &change->state);
+                r = remember_files(array, &change->state, false);
         return r < 0 ? r : state_json_to_text(object, ret);
 }
 
@@ -795,7 +796,8 @@ int boot_change_remember(const BootChange *change, char **ret) {
 static int add_previous(int root_fd, BootLoader *loader, json_object *value, BootChange *change,
                         BootFiles *written, char **ret_problem) {
         _cleanup_free_ char *path = NULL, *content = NULL, *made = NULL;
-        size_t size, made_size;
+        size_t size, made_size = 0;
+        bool is_known;
         BootFiles *files;
         int r;
 
@@ -806,7 +808,8 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
                 r = -EBADMSG;
         if (r >= 0)
                 r = state_json_get_bytes(value, "content", &content, &size);
-        if (r >= 0)
+        is_known = json_object_object_get_ex(value, "written", NULL);
+        if (r >= 0 && is_known)
                 r = state_json_get_bytes(value, "written", &made, &made_size);
         if (r < 0)
                 return r;
@@ -823,7 +826,7 @@ static int add_previous(int root_fd, BootLoader *loader, json_object *value, Boo
         }
         files->items[files->n_items - 1].after = TAKE_PTR(content);
         files->items[files->n_items - 1].after_size = size;
-        if (files == &change->state)
+        if (!is_known)
                 return 0;
         r = boot_files_add(written, root_fd, path, NULL);
         if (r < 0)

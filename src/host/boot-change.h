@@ -71,9 +71,9 @@ int boot_change_recover(int root_fd, BootLoader *loader, char **ret_what);
 const char *boot_change_reason(int error);
 
 /*
- * The text of previous.json: what @change replaces, applied.json included. The reverse of it:
- * settings and state become what the text says, and previous.json is removed; @ret_problem names
- * the file that is in the way, if one is.
+ * The text of previous.json: what @change replaces, applied.json included, and by what. The
+ * reverse: settings and state become what the text says, and previous.json is removed; @ret_problem
+ * names the file that is in the way, if one is.
  */
 int boot_change_remember(const BootChange *change, char **ret);
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
