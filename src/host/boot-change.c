@@ -503,7 +503,7 @@ static int check_entries(BootLoader *loader, const char *text, size_t size,
                     path ? path : "the boot settings", r == -EBADMSG ? "not whole" : strerror(-r));
                 return r;
         }
-        r = boot_entries_check(&entries, change->arguments_after, findings);
+        r = change->as_before ? 1 : boot_entries_check(&entries, change->arguments_after, findings);
         if (r < 0)
                 return r;
         if (r == 0) {
@@ -855,14 +855,21 @@ static const BootFile *find_file(const BootFiles *files, const char *path) {
         return NULL;
 }
 
-/* @file as it was before, whole, if it is still what the change had made of it. */
-static int put_back_whole(BootLoader *loader, BootFile *file, const BootFile *old,
-                          const BootFile *written) {
+/* Is it still what the change had made of it? */
+static bool is_untouched(const BootFile *file, const BootFiles *written) {
+        const BootFile *made = find_file(written, file->path);
+
+        return made && same_content(file->before, file->before_size, made->after, made->after_size);
+}
+
+/* @file as it was before, whole, if nobody has touched it since. */
+static int put_back_whole(BootLoader *loader, BootFile *file, const BootFiles *old_files,
+                          const BootFiles *written) {
+        const BootFile *old = find_file(old_files, file->path);
         char *content;
         int r;
 
-        if (!old || !written ||
-            !same_content(file->before, file->before_size, written->after, written->after_size))
+        if (!old || !is_untouched(file, written))
                 return 0;
         r = same_arguments(loader, file, old);
         if (r <= 0)
@@ -876,22 +883,38 @@ static int put_back_whole(BootLoader *loader, BootFile *file, const BootFile *ol
         return 0;
 }
 
+/* Are the files of now those of then, and as the change had left them? */
+static bool all_untouched(const BootFiles *now, const BootFiles *old, const BootFiles *written) {
+        for (size_t i = 0; i < now->n_items; i++)
+                if (!find_file(old, now->items[i].path))
+                        return false;
+        for (size_t i = 0; i < old->n_items; i++)
+                if (!is_untouched(old->items + i, written))
+                        return false;
+        return true;
+}
+
 /*
  * Where others write, too, only our arguments go back, in whatever files there are now; but what
  * nobody has touched since becomes what it was, byte for byte.
  */
 static int share_settings(BootLoader *loader, const BootFiles *written, BootChange *change) {
-        _cleanup_(boot_files_done) BootFiles old = change->settings;
+        _cleanup_(boot_files_done) BootFiles now = { 0 };
+        BootFiles old;
         int r;
 
-        change->settings = (BootFiles){ 0 };
-        r = boot_loader_prepare(loader, change->arguments_after, &change->settings);
-        for (size_t i = 0; i < change->settings.n_items && r >= 0; i++) {
-                BootFile *file = change->settings.items + i;
-
-                r = put_back_whole(loader, file, find_file(&old, file->path),
-                                   find_file(written, file->path));
+        r = boot_loader_prepare(loader, change->arguments_after, &now);
+        if (r < 0)
+                return r;
+        if (all_untouched(&now, &change->settings, written)) {
+                change->as_before = true;
+                return 0;
         }
+        for (size_t i = 0; i < now.n_items && r >= 0; i++)
+                r = put_back_whole(loader, now.items + i, &change->settings, written);
+        old = change->settings;
+        change->settings = now;
+        now = old;
         return r < 0 ? r : 0;
 }
 

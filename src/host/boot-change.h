@@ -12,9 +12,9 @@
  *     change.json   removed: done
  *
  * A file that is neither as it was when we looked nor as we want it belongs to somebody else: that
- * is a failure, too. A step that fails puts back what was before. After a crash boot_change_recover() finds
- * change.json and goes forward if the boot loader has the new settings completely, else back; what
- * somebody else changed in the meantime stays.
+ * is a failure, too. A step that fails puts back what was before. After a crash
+ * boot_change_recover() finds change.json and goes forward if the boot loader has the new settings
+ * completely, else back; what somebody else changed in the meantime stays.
  */
 
 #include <stddef.h>
@@ -22,10 +22,11 @@
 #include "host/bootloader.h"
 
 typedef struct BootChange {
-        const char *operation;   /* static: `apply` or `revert` */
-        BootFiles settings;      /* of the boot loader */
-        BootFiles state;         /* below var/lib/dmemd/ */
-        bool regenerate;         /* run the tool; else the generated file is right as it is */
+        const char *operation; /* static: `apply` or `revert` */
+        BootFiles settings;    /* of the boot loader */
+        BootFiles state;       /* below var/lib/dmemd/ */
+        bool regenerate;       /* run the tool; else the generated file is right as it is */
+        bool as_before;        /* the settings were so once: entries need not agree on arguments */
         char **arguments_before; /* ours in the entries; NULL: they were not all the same */
         char **arguments_after;  /* never NULL */
         char *generated_before;  /* NULL: nothing is generated */
