@@ -11,6 +11,7 @@
 #include "basic/size-util.h"
 #include "dmemctl/table.h"
 #include "dmemctl/verbs.h"
+#include "host/bootloader.h"
 #include "host/plan-json.h"
 #include "host/status.h"
 #include "plan/cmdline.h"
@@ -118,6 +119,31 @@ static void judge_granted(Verify *v) {
                 v->granted = v->booted;
 }
 
+/*
+ * The next boot gets what the default entry says, the one after that perhaps what another says:
+ * what apply would have to change is not as planned. Not known to those who may not read it all.
+ */
+static int check_entries(Verify *v) {
+        _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
+        _cleanup_(boot_entries_done) BootEntries entries = { 0 };
+        char *const *planned = v->hp->plan->arguments;
+        int r;
+
+        if (v->configured != TRISTATE_YES)
+                return 0;
+        r = boot_loader_find(v->d->root_fd, v->hp->policy, &loader);
+        if (r >= 0)
+                r = boot_loader_entries(loader, NULL, 0, &entries);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        r = boot_entries_check(&entries, planned, &v->findings);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                v->configured = TRISTATE_NO;
+        return boot_entries_check_kernels(&entries, planned, &v->findings);
+}
+
 static int load(Verify *v) {
         int r;
 
@@ -129,6 +155,9 @@ static int load(Verify *v) {
                 return r;
         v->configured = matches(v->hp->plan->arguments, v->status->configured);
         v->booted = matches(v->hp->plan->arguments, v->status->booted);
+        r = check_entries(v);
+        if (r < 0)
+                return r;
         r = load_rows(v);
         if (r < 0)
                 return r;
