@@ -51,7 +51,7 @@ static int find_target(const char *text, const char **ret_target, const char **r
 
                 if (!has_words(text, length))
                         continue;
-                line = strndup(text, length);
+                line = strndup(text, strcspn(text, "\n"));
                 r = line ? cmdline_extract(line, &own) : -ENOMEM;
                 if (r < 0)
                         return r;
@@ -82,12 +82,12 @@ static int print_replaced(FILE *f, const char *text, char *const *arguments) {
                         (void)fwrite(text, 1, length, f);
                         continue;
                 }
-                line = strndup(text, length);
+                line = strndup(text, strcspn(text, "\n"));
                 r = line ? cmdline_replace(line, text == target ? arguments : none, &replaced)
                          : -ENOMEM;
                 if (r < 0)
                         return r;
-                fprintf(f, "%s", replaced);
+                fprintf(f, "%s%s", replaced, *last == '\n' ? "\n" : "");
         }
         if (!target && arguments[0]) {
                 _cleanup_free_ char *joined = arguments_join(arguments);

@@ -23,6 +23,8 @@ TEST(replace) {
                 { "root=a\r\n", planned, "root=a dmem=4G\r\n" },
                 { "dmem=4G\nro\n", nothing, "\nro\n" },
                 { "root=a dmem=4G", nothing, "root=a" },
+                /* A quote that is not closed ends with its line */
+                { "root=a dmem=1G\"\nro\n", planned, "root=a dmem=4G\nro\n" },
                 { "", planned, "dmem=4G\n" },
                 { "# only this", planned, "# only this\ndmem=4G\n" },
                 { "", nothing, "" },
