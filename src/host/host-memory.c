@@ -203,7 +203,7 @@ int meminfo_parse(const char *text, const char *prefix, const char *key, uint64_
 
 static int load_in_use(int root_fd, Topology *t) {
         _cleanup_free_ char *text = NULL;
-        uint64_t total, available;
+        uint64_t total, available, huge;
         int r;
 
         r = host_read_fact(root_fd, "proc/meminfo", &text);
@@ -214,6 +214,9 @@ static int load_in_use(int root_fd, Topology *t) {
                 return 0;
         t->in_use_known = true;
         t->in_use_bytes = total > available ? total - available : 0;
+        if (meminfo_parse(text, "", "Hugetlb", &huge) < 0)
+                return 0; /* before 4.19 */
+        t->in_use_huge_bytes = huge < t->in_use_bytes ? huge : t->in_use_bytes;
         return 0;
 }
 

@@ -14,7 +14,7 @@
  *   NODES/nodeN/memoryM              memory blocks, or else BLOCKS/memoryM/nodeN
  *   BLOCKS/memoryM/state             `offline`: such a block holds no memory
  *   BLOCKS/block_size_bytes          to count regions in force as the blocks that they were
- *   proc/meminfo                     MemTotal and MemAvailable of the whole host
+ *   proc/meminfo                     MemTotal, MemAvailable and Hugetlb of the whole host
  *   dmemd-capture/page_size          base page of a captured host
  *
  * A file that is missing, unreadable or cut off makes a fact unknown, never zero and never an

@@ -449,9 +449,24 @@ static int find_below_floor(Planner *pl, int node, uint64_t stays, uint64_t floo
                                     : "raise Reserve= or ask for less");
 }
 
+/* What is huge pages now and stays such does not have to fit into what the kernel keeps. */
+static int find_in_use(Planner *pl, uint64_t stays, uint64_t huge) {
+        char in_use_text[FORMAT_SIZE_MAX], stays_text[FORMAT_SIZE_MAX];
+        uint64_t kept = huge < pl->t->in_use_huge_bytes ? huge : pl->t->in_use_huge_bytes;
+        uint64_t in_use = subtract(pl->t->in_use_bytes, kept);
+
+        if (!pl->t->in_use_known || in_use <= stays)
+                return 0;
+        return findings_add(&pl->plan->findings, "in-use", SEVERITY_WARNING, -1,
+                            "%s are in use now, more than the %s that would stay with the kernel; "
+                            "that is fine only if it is the guests' memory",
+                            format_size_rounded(in_use_text, in_use),
+                            format_size_rounded(stays_text, stays));
+}
+
 /* A node or host from which nothing is taken is as it was before, however small. */
 static int find_floors(Planner *pl) {
-        uint64_t host = 0;
+        uint64_t host = 0, huge = 0;
         bool any = false;
         int r;
 
@@ -461,6 +476,7 @@ static int find_floors(Planner *pl) {
                                  (n->installed % NODE_FLOOR_DIVISOR != 0);
 
                 host = add(host, n->kernel_bytes);
+                huge = add(huge, taken_from(n) - n->dmem_bytes);
                 if (taken_from(n) == 0)
                         continue;
                 any = true;
@@ -477,16 +493,7 @@ static int find_floors(Planner *pl) {
                 if (r < 0)
                         return r;
         }
-        if (any && pl->t->in_use_known && pl->t->in_use_bytes > host) {
-                char in_use[FORMAT_SIZE_MAX], stays[FORMAT_SIZE_MAX];
-
-                return findings_add(&pl->plan->findings, "in-use", SEVERITY_WARNING, -1,
-                                    "%s are in use now, more than the %s that would stay with "
-                                    "the kernel; that is fine only if it is the guests' memory",
-                                    format_size_rounded(in_use, pl->t->in_use_bytes),
-                                    format_size_rounded(stays, host));
-        }
-        return 0;
+        return any ? find_in_use(pl, host, huge) : 0;
 }
 
 static int find_hugetlb_page_size(Planner *pl) {

@@ -50,8 +50,9 @@ typedef struct Topology {
         size_t n_nodes; /* 0: the host has no nodeN folders */
         int boot_node;  /* node of the lowest memory; -1 when no node has any */
         bool in_use_known;
-        uint64_t in_use_bytes; /* MemTotal - MemAvailable now */
-        bool regions_hidden;   /* dmem regions are in force, but nothing says where or how large */
+        uint64_t in_use_bytes;      /* MemTotal - MemAvailable now */
+        uint64_t in_use_huge_bytes; /* the part of it that is huge pages, used or not */
+        bool regions_hidden; /* dmem regions are in force, but nothing says where or how large */
 } Topology;
 
 Topology *topology_free(Topology *t); /* accepts NULL, returns NULL */

@@ -399,9 +399,14 @@ TEST(in_use) {
         static const struct {
                 const char *text;
                 bool known;
-                uint64_t bytes;
+                uint64_t bytes, huge;
         } table[] = {
                 { "MemTotal: 100 kB\nMemFree: 5 kB\nMemAvailable: 60 kB\n", true, 40 * KiB },
+                { "MemTotal: 100 kB\nMemAvailable: 60 kB\nHugetlb: 30 kB\n", true, 40 * KiB,
+                  30 * KiB },
+                { "MemTotal: 100 kB\nMemAvailable: 60 kB\nHugetlb: 50 kB\n", true, 40 * KiB,
+                  40 * KiB },
+                { "MemTotal: 100 kB\nMemAvailable: 60 kB\nHugetlb: x kB\n", true, 40 * KiB },
                 { "MemTotal: 100 kB\nMemAvailable: 160 kB\n", true, 0 },
                 { "MemTotal: 100 kB\nMemFree: 5 kB\n", false, 0 },
                 { "MemAvailable: 5 kB\n", false, 0 },
@@ -417,6 +422,7 @@ TEST(in_use) {
                 EXPECT_EQ(table[i].text, host_load_topology(root_fd, NULL, &t), 0);
                 EXPECT_EQ(table[i].text, t->in_use_known, table[i].known);
                 EXPECT_EQ(table[i].text, t->in_use_bytes, table[i].bytes);
+                EXPECT_EQ(table[i].text, t->in_use_huge_bytes, table[i].huge);
         }
 }
 

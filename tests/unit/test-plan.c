@@ -204,6 +204,7 @@ TEST(host_findings) {
                 const char *label;
                 Topology facts;
                 const char *findings;
+                const char *config;
         } table[] = {
                 { "page size assumed", { .page_size_assumed = true }, "w page-size-assumed" },
                 { "regions hidden", { .regions_hidden = true }, "e regions-hidden" },
@@ -212,11 +213,25 @@ TEST(host_findings) {
                   { .in_use_known = true, .in_use_bytes = 6 * GiB + 1 },
                   "w in-use" },
                 { "in use, not known", { .in_use_bytes = 100 * GiB }, "" },
+                { "huge pages that go are in use",
+                  { .in_use_known = true,
+                    .in_use_bytes = 6 * GiB + 1,
+                    .in_use_huge_bytes = 5 * GiB },
+                  "w in-use" },
+                { "huge pages that stay are not",
+                  { .in_use_known = true, .in_use_bytes = 46 * GiB, .in_use_huge_bytes = 40 * GiB },
+                  "",
+                  "[HugePages]\nPages1G=20\n" },
+                { "only as many as stay",
+                  { .in_use_known = true, .in_use_bytes = 47 * GiB, .in_use_huge_bytes = 41 * GiB },
+                  "w in-use",
+                  "[HugePages]\nPages1G=20\n" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
                 Topology *t = topology_from_text("0:64G 1:64G");
-                Policy *p = policy_new();
+                const char *config = table[i].config ? table[i].config : "";
+                Policy *p = policy_from_text(table[i].label, config);
                 char *findings;
                 Plan *plan;
 
@@ -224,6 +239,7 @@ TEST(host_findings) {
                 t->regions_hidden = table[i].facts.regions_hidden;
                 t->in_use_known = table[i].facts.in_use_known;
                 t->in_use_bytes = table[i].facts.in_use_bytes;
+                t->in_use_huge_bytes = table[i].facts.in_use_huge_bytes;
                 EXPECT_EQ(table[i].label, plan_make(t, p, 0, &plan), 0);
                 findings = findings_to_text(&plan->findings);
                 EXPECT_STREQ(table[i].label, findings, table[i].findings);
