@@ -529,19 +529,23 @@ static int plan_arguments(Planner *pl) {
 
 static int find_alternative(Planner *pl) {
         const PlanAlternative *hvo = plan_hvo_would_do(pl->plan);
-        char saved[FORMAT_SIZE_MAX], best[FORMAT_SIZE_MAX];
-        uint64_t plain, dmem;
+        char plain[FORMAT_SIZE_MAX], dmem[FORMAT_SIZE_MAX], best[FORMAT_SIZE_MAX];
+        const char *page_size;
 
         if (!hvo)
                 return 0;
-        plain = plan_find_alternative(pl->plan, "plain")->metadata_bytes;
-        dmem = plan_find_alternative(pl->plan, "dmem")->metadata_bytes;
-        return findings_add(&pl->plan->findings, "hvo-would-do", SEVERITY_INFO, -1,
-                            "For the memory alone HVO would do as well: %s saves %s here, dmem "
-                            "%s; with Backend=hugetlb a stock kernel does it. dmem is for those "
-                            "who want single 4K units retired and memory outside the kernel's map",
-                            hvo->name, format_size_rounded(best, plain - hvo->metadata_bytes),
-                            format_size_rounded(saved, plain - dmem));
+        page_size = streq(hvo->name, "hugetlb-1G-hvo") ? "1G" : "2M";
+        return findings_add(
+                &pl->plan->findings, "hvo-would-do", SEVERITY_INFO, -1,
+                "HVO would do as well: with huge pages of %s and HVO, struct pages would take %s "
+                "of this host, with dmem %s, with plain pages %s. Backend=hugetlb with PageSize=%s "
+                "does that on a stock kernel, if a whole page of %s may be lost to a memory error "
+                "and guests need no other page size",
+                page_size, format_size_rounded(best, hvo->metadata_bytes),
+                format_size_rounded(dmem, plan_find_alternative(pl->plan, "dmem")->metadata_bytes),
+                format_size_rounded(plain,
+                                    plan_find_alternative(pl->plan, "plain")->metadata_bytes),
+                page_size, page_size);
 }
 
 typedef int (*step_t)(Planner *pl);
