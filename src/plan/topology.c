@@ -65,9 +65,15 @@ void topology_choose_boot_node(Topology *t) {
         t->boot_node = lowest ? (int)lowest->id : -1;
 }
 
+static int compare_id(const void *key, const void *item) {
+        const unsigned *id = key;
+        const TopologyNode *node = item;
+
+        return (*id > node->id) - (*id < node->id);
+}
+
 const TopologyNode *topology_find_node(const Topology *t, unsigned id) {
-        for (size_t i = 0; i < t->n_nodes; i++)
-                if (t->nodes[i].id == id)
-                        return &t->nodes[i];
-        return NULL;
+        if (t->n_nodes == 0)
+                return NULL;
+        return bsearch(&id, t->nodes, t->n_nodes, sizeof(TopologyNode), compare_id);
 }
