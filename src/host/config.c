@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -16,6 +17,8 @@
 #define BLANKS " \t"
 /* How much of a value a message quotes. */
 #define QUOTE_MAX 64
+/* How long a pipe named by --config= may keep us waiting. */
+#define SINGLE_TIMEOUT_MSEC 5000
 
 DEFINE_CLEANUP(char **, strv_free);
 
@@ -955,32 +958,69 @@ static int load_host(int root_fd, ConfigErrors *errors, Policy *policy) {
         return 0;
 }
 
-/* A file of our own file system; /dev/null and a pipe are fine. */
-static int load_single(const char *path, ConfigErrors *errors, Policy *policy) {
+/* A pipe into which nobody writes, or a terminal, must not hang us. */
+static int wait_for_input(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        int r;
+
+        do
+                r = poll(&p, 1, SINGLE_TIMEOUT_MSEC);
+        while (r < 0 && errno == EINTR);
+        if (r < 0)
+                return -errno;
+        return r == 0 ? -ETIMEDOUT : 0;
+}
+
+static int read_single(int fd, char **ret, size_t *ret_size) {
         _cleanup_free_ char *data = NULL;
         size_t size = 0, room = 0;
-        _cleanup_fclose_ FILE *f = NULL;
 
-        f = fopen(path, "re");
-        if (!f)
-                return report_unreadable(errors, path, -errno);
-        do {
-                char *grown;
+        for (;;) {
+                ssize_t n;
+                int r;
 
                 if (size == room) {
+                        char *grown;
+
                         room = room == 0 ? 4096 : room * 2;
                         grown = realloc(data, room);
                         if (!grown)
                                 return -ENOMEM;
                         data = grown;
                 }
-                errno = 0;
-                size += fread(data + size, 1, room - size, f);
-                if (ferror(f))
-                        return report_unreadable(errors, path, errno > 0 ? -errno : -EIO);
+                r = wait_for_input(fd);
+                if (r < 0)
+                        return r;
+                n = read(fd, data + size, room - size);
+                if (n < 0 && (errno == EINTR || errno == EAGAIN))
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += (size_t)n;
                 if (size > ROOT_FILE_MAX)
-                        return report_unreadable(errors, path, -EFBIG);
-        } while (!feof(f));
+                        return -EFBIG;
+        }
+        *ret = TAKE_PTR(data);
+        *ret_size = size;
+        return 0;
+}
+
+/* A file of our own file system; /dev/null and a pipe are fine. */
+static int load_single(const char *path, ConfigErrors *errors, Policy *policy) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *data = NULL;
+        size_t size = 0;
+        int r;
+
+        /* O_NONBLOCK: opening a FIFO waits for a writer otherwise. */
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        r = fd < 0 ? -errno : read_single(fd, &data, &size);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return report_unreadable(errors, path, r);
         return config_parse(path, data, size, errors, policy);
 }
 

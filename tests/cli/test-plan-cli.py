@@ -281,6 +281,26 @@ class Plan(unittest.TestCase):
         self.assertIn("/nowhere/x.conf: cannot be read", err)
         self.assertEqual(run(root, "plan", "--config=/dev/null")[0], 0)
 
+    def test_config_pipe(self):
+        """What a shell passes in a pipe is read; one into which nobody writes does not hang us."""
+        tree = Tree(self)
+        r = subprocess.run(["bash", "-c", '"$0" --root="$1" --json=short plan '
+                            '--config=<(sleep 0.2; echo "[Dmem]"; sleep 0.2; echo Size=1G)',
+                            DMEMCTL, str(tree.root)], capture_output=True, text=True,
+                           timeout=TIME_LIMIT)
+        self.assertEqual(json.loads(r.stdout)["arguments"], ["dmem=0:1G,1:1G"], r.stderr)
+        os.mkfifo(tree.root / "fifo")
+        for path, expected in ("fifo", "timed out"), ("proc", "Is a directory"), \
+                ("none", "No such file"):
+            status, out, err = run(f"--root={tree.root}", "check-config",
+                                   f"--config={tree.root}/{path}")
+            self.assertEqual((status, out), (78, ""))
+            self.assertIn(f"{path}: cannot be read", err)
+            self.assertIn(expected, err)
+        status, _, err = run("check-config", "--config=/dev/zero")
+        self.assertEqual(status, 78)
+        self.assertIn("File too large", err)
+
     def test_nodes_left_alone(self):
         tree = Tree(self)
         tree.write("sys/devices/system/node/node1/cpulist", "\n")
