@@ -27,9 +27,12 @@ void message(const char *format, ...) {
 }
 
 int output_start(void) {
-        /* A closed stdout would make the next file we open the place that we print to. */
+        /*
+         * A closed stdout would make the next file we open the place that we print to. What takes
+         * its place cannot be written to, so that what is lost is noticed.
+         */
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) < 0)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
                         return EXIT_FAILURE;
         (void)setvbuf(stdout, stdout_buffer, _IOFBF, sizeof(stdout_buffer));
         return -1;
