@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "plan/cmdline.h"
 #include "plan/dmem-argument.h"
+#include "plan/hugepages-argument.h"
 
 const char *const fuzz_seeds[] = {
         "BOOT_IMAGE=/vmlinuz root=UUID=1-2 ro quiet dmem=0:4G,1:12G hugepagesz=1G hugepages=0:4\n",
@@ -33,6 +34,19 @@ static void check_request(char *const *arguments) {
         dmem_request_done(&request);
 }
 
+static void check_pages(char *const *arguments) {
+        _cleanup_free_ HugePagesAsked *asked = NULL;
+        size_t n;
+
+        if (hugepages_parse(arguments, &asked, &n) < 0)
+                abort();
+        for (size_t i = 0; i < n; i++) {
+                FUZZ_EXPECT(asked[i].count > 0);
+                FUZZ_EXPECT(hugepages_find(asked, n, asked[i].node, asked[i].page_size) ==
+                            asked[i].count);
+        }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_free_ char *line = fuzz_text(data, size), *same = NULL, *again = NULL,
                             *without = NULL;
@@ -47,5 +61,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         FUZZ_EXPECT(strlen(without) <= strlen(line));
         FUZZ_EXPECT(own[0] || streq(without, line));
         check_request(own);
+        check_pages(own);
         return 0;
 }
