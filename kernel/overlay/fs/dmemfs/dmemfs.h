@@ -17,7 +17,8 @@
  *	inode lock (size, fallocate, write)
  *	  mmap_lock or per-VMA lock
  *	    mapping.invalidate_lock	shared: who finds or adds memory; exclusive: who removes it
- *	      dmemfs block lock		one of many, by inode and block: who adds memory to a block
+ *	      dmemfs block lock		one of many, by inode and block: who adds memory to a
+ *					block, or leaves for it to page tables
  *	        dmemfs_inode_info.lock	extents and promises of one file
  *	        dmem_node.lock		the pool of one node
  *	        dmem ledger lock	spinlock; all promises
@@ -191,6 +192,7 @@ static inline unsigned long dmemfs_block_pages(const struct inode *inode)
 
 /* extent.c */
 void dmemfs_extents_init_locks(void);
+struct mutex *dmemfs_block_lock(struct inode *inode, pgoff_t index);
 bool dmemfs_lookup(struct dmemfs_inode_info *info, pgoff_t index, struct dmem_piece *ret);
 bool dmemfs_next_data(struct dmemfs_inode_info *info, pgoff_t *index, pgoff_t *ret_end);
 int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_area_struct *vma);

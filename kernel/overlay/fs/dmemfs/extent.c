@@ -21,7 +21,7 @@
 
 #include "dmemfs.h"
 
-/* Serialize those who fill the same block, and only those. A few more than there may be CPUs. */
+/* Many more than there are CPUs that would want the same one by accident. */
 #define BLOCK_LOCK_BITS	8
 static struct mutex block_locks[1 << BLOCK_LOCK_BITS];
 
@@ -46,9 +46,18 @@ void dmemfs_extents_init_locks(void)
 		mutex_init(&block_locks[i]);
 }
 
-static struct mutex *block_lock(struct inode *inode, pgoff_t block_start)
+/**
+ * dmemfs_block_lock() - the lock of the largest block around a page
+ * @inode: the file
+ * @index: the page
+ *
+ * Serializes those who fill the block or map a part of it, and others at random.
+ */
+struct mutex *dmemfs_block_lock(struct inode *inode, pgoff_t index)
 {
-	return &block_locks[hash_long((unsigned long)inode ^ hash_long(block_start, 32),
+	unsigned int order = DMEMFS_SB(inode->i_sb)->order ?: DMEM_CHUNK_ORDER;
+
+	return &block_locks[hash_long((unsigned long)inode ^ hash_long(index >> order, 32),
 				      BLOCK_LOCK_BITS)];
 }
 
@@ -353,7 +362,7 @@ int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_a
 	if (dmemfs_lookup(info, index, &piece))
 		return 0;
 
-	lock = block_lock(inode, round_down(index, 1UL << (order ?: DMEM_CHUNK_ORDER)));
+	lock = dmemfs_block_lock(inode, index);
 	mutex_lock(lock);
 	if (dmemfs_lookup(info, index, &piece))
 		goto unlock;

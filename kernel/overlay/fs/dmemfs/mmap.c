@@ -22,20 +22,36 @@ static vm_fault_t errno_to_fault(int error)
 	return error == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 }
 
+/*
+ * Threads that fault in one block can come with leaves of different sizes: the file may have grown
+ * between them. Nobody may then put a leaf of 4K below one of 2M, or a leaf where a table is. So
+ * who comes second lets the access happen again, and the caller holds the lock of the block.
+ *
+ * A table below a PUD is made by the kernel, before the file system is asked and without that lock.
+ * If it appears after the check, vmf_insert_pfn_pud() leaves it alone unless it is told to make an
+ * entry writable; and new entries need not be told, they have the protection of the VMA.
+ */
 static vm_fault_t insert(struct vm_fault *vmf, unsigned long pfn, unsigned int order)
 {
 	bool write = vmf->flags & FAULT_FLAG_WRITE;
 
 	switch (order) {
 	case 0:
+		if (pmd_trans_huge(*vmf->pmd))
+			return VM_FAULT_NOPAGE;
 		return vmf_insert_pfn(vmf->vma, vmf->address, pfn);
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
 	case PMD_ORDER:
+		if (!pmd_none(*vmf->pmd) && !pmd_trans_huge(*vmf->pmd))
+			return VM_FAULT_NOPAGE;
 		return vmf_insert_pfn_pmd(vmf, __pfn_to_pfn_t(pfn, PFN_DEV), write);
 #endif
 #ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
 	case PUD_ORDER:
-		return vmf_insert_pfn_pud(vmf, __pfn_to_pfn_t(pfn, PFN_DEV), write);
+		if (!pud_none(*vmf->pud) && !pud_trans_huge(*vmf->pud))
+			return VM_FAULT_NOPAGE;
+		return vmf_insert_pfn_pud(vmf, __pfn_to_pfn_t(pfn, PFN_DEV),
+					  write && !pud_none(*vmf->pud));
 #endif
 	default:
 		return VM_FAULT_FALLBACK;
@@ -68,6 +84,7 @@ static vm_fault_t dmemfs_huge_fault(struct vm_fault *vmf, unsigned int order)
 	struct dmem_piece piece;
 	vm_fault_t fault;
 	pgoff_t index, end;
+	struct mutex *lock;
 	int ret;
 
 	if (order > DMEMFS_SB(inode->i_sb)->order)
@@ -96,7 +113,11 @@ static vm_fault_t dmemfs_huge_fault(struct vm_fault *vmf, unsigned int order)
 		goto unlock;
 	if (piece.nr < nr || !IS_ALIGNED(piece.pfn, nr))
 		goto unlock;
+
+	lock = dmemfs_block_lock(inode, vmf->pgoff);
+	mutex_lock(lock);
 	fault = insert(vmf, piece.pfn, order);
+	mutex_unlock(lock);
 
 unlock:
 	filemap_invalidate_unlock_shared(mapping);

@@ -48,6 +48,7 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 void start(const char *name);
+/* The last test point is that the kernel logged no warning since start(). */
 int finish(void);
 
 /* Mounts dmemfs with @options at test_dir/@name; 0 or a negative errno, the kernel's text in log. */
@@ -71,8 +72,8 @@ bool wait_free(uint64_t free);
 
 uint64_t faults(void);
 /*
- * Since @before there were @expected faults, or a few more: the kernel makes some of its own, for
- * instance to learn which node a task uses.
+ * Since @before there were @expected faults. start() has seen to it that the program itself causes
+ * none, unless it touches memory that it got later.
  */
 bool faults_are(uint64_t before, uint64_t expected);
 bool all_bytes(const void *memory, size_t size, unsigned char value);
