@@ -156,7 +156,8 @@ static int dmemfs_may_split(struct vm_area_struct *vma, unsigned long address)
 /*
  * mremap() calls this for the new VMA before it moves the page tables, with the old VMA locked.
  * For leaves of 1G it would clear the entry and forget to flush the TLB. So leave it nothing to
- * move. At a fork, where the VMA belongs to another mm, there is nothing to be done.
+ * move. A split, which is known by the old VMA being where the new one will be, moves nothing. Nor
+ * is there anything to be done at a fork, where the VMA belongs to another mm.
  */
 static void dmemfs_vma_open(struct vm_area_struct *vma)
 {
@@ -164,7 +165,8 @@ static void dmemfs_vma_open(struct vm_area_struct *vma)
 	loff_t start = (loff_t)vma->vm_pgoff << PAGE_SHIFT;
 
 	dmemfs_dup_mapping(inode);
-	if (maps_spans(vma) && vma->vm_mm == current->mm)
+	if (maps_spans(vma) && vma->vm_mm == current->mm &&
+	    !vma_lookup(vma->vm_mm, vma->vm_start))
 		dmemfs_unmap(inode, start, start + (vma->vm_end - vma->vm_start));
 }
 
