@@ -468,7 +468,8 @@ static int dmemfs_fill_super(struct super_block *sb, struct fs_context *fc)
 	if (ret)
 		return ret;
 
-	sb->s_maxbytes = MAX_LFS_FILESIZE;
+	/* Offsets can be rounded up to any page size. */
+	sb->s_maxbytes = round_down(MAX_LFS_FILESIZE, PUD_SIZE);
 	sb->s_blocksize = PAGE_SIZE;
 	sb->s_blocksize_bits = PAGE_SHIFT;
 	sb->s_magic = DMEMFS_MAGIC;

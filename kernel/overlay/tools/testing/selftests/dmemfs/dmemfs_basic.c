@@ -297,6 +297,8 @@ static void test_punch(uint64_t free)
 	      (size_t) st.st_size == size &&
 	      (size_t) st.st_blocks * 512 == (size + 4 * MiB + block - 1) / block * block,
 	      "%s: KEEP_SIZE gets memory behind the end", page_name);
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, INT64_MAX - 2 * PAGE,
+			PAGE) < 0 && errno == EFBIG, "%s: no hole where no page can be", page_name);
 	check(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, PAGE) < 0 && errno == EOPNOTSUPP,
 	      "%s: other modes are EOPNOTSUPP", page_name);
 	munmap(memory, size);
