@@ -395,7 +395,7 @@ static int alloc_from_pool(struct dmem_node *node, unsigned int order, unsigned 
 	bool waited = false;
 
 	for (;;) {
-		bool clearing;
+		unsigned long clearing;
 		int r;
 
 		mutex_lock(&node->lock);
@@ -404,7 +404,8 @@ static int alloc_from_pool(struct dmem_node *node, unsigned int order, unsigned 
 		mutex_unlock(&node->lock);
 		if (r != -ENOSPC || !clearing || (order && waited))
 			return r;
-		wait_event(node->cleared, !READ_ONCE(node->pool.clearing));
+		/* The next one may be begun before we look: do not wait for all that is queued. */
+		wait_event(node->cleared, READ_ONCE(node->pool.clearing) != clearing);
 		waited = true;
 	}
 }
