@@ -11,7 +11,9 @@
  * where it covers one and is congruent to it.
  *
  * The tree is not in RCU mode: readers take its lock, which nobody holds for longer than a walk. A
- * fault takes it a few times, next to clearing or inserting at least a page.
+ * fault takes it a few times, next to clearing or inserting at least a page. In RCU mode up to 6.12
+ * at least, a tree of plain ranges with four levels, some thousand runs, is not destroyed properly:
+ * mt_free_walk() takes the metadata in slot 15 of an inner node with 15 children for a 16th child.
  */
 #include <linux/hash.h>
 #include <linux/mempolicy.h>
