@@ -68,7 +68,6 @@ static char *describe_user(const LedgerUnit *unit) {
 }
 
 static void tell_unit(const LedgerUnit *unit, const PoisonWatch *node) {
-        bool retired = unit->source == SOURCE_SYSFS;
         _cleanup_(fields_done) Fields f = {};
         _cleanup_free_ char *user = NULL;
 
@@ -80,18 +79,25 @@ static void tell_unit(const LedgerUnit *unit, const PoisonWatch *node) {
         if (node && node->events_known)
                 add(&f, "DMEM_COUNT=%" PRIu64, node->events);
         if (unit->state != UNIT_USED) {
-                log_event(retired ? LOG_NOTICE : LOG_WARNING, MESSAGE_PAGE_POISONED, f.list,
-                          "Node %u: 4 KiB at 0x%" PRIx64
-                          " %s; they were free, nobody lost anything",
-                          unit->node, unit->address, retired ? "were retired" : "are poisoned");
+                log_event(
+                        unit->retired ? LOG_NOTICE : LOG_WARNING, MESSAGE_PAGE_POISONED, f.list,
+                        "Node %u: 4 KiB at 0x%" PRIx64 " %s; they were free, nobody lost anything",
+                        unit->node, unit->address, unit->retired ? "were retired" : "are poisoned");
                 return;
         }
         add_user(&f, &unit->user);
         user = describe_user(unit);
-        log_event(retired ? LOG_NOTICE : LOG_WARNING, MESSAGE_PAGE_POISONED, f.list,
-                  "Node %u: 4 KiB at 0x%" PRIx64 " %s, %s; who touches them gets SIGBUS",
-                  unit->node, unit->address, retired ? "were retired" : "are poisoned",
-                  user ?: "in use");
+        if (unit->retired)
+                log_event(LOG_NOTICE, MESSAGE_PAGE_POISONED, f.list,
+                          "Node %u: 4 KiB at 0x%" PRIx64
+                          " were retired, %s, which keeps them until "
+                          "it gives them back",
+                          unit->node, unit->address, user ?: "part of a file");
+        else
+                log_event(LOG_WARNING, MESSAGE_PAGE_POISONED, f.list,
+                          "Node %u: 4 KiB at 0x%" PRIx64 " are poisoned, %s; who touches them gets "
+                          "SIGBUS",
+                          unit->node, unit->address, user ?: "part of a file");
 }
 
 static void tell_count(const PoisonWatch *node, size_t n) {

@@ -338,6 +338,9 @@ static int look_at_users(Manager *m, unsigned node) {
 }
 
 static void note_events(PoisonWatch *node, bool known, uint64_t events) {
+        /* The module was loaded anew, and counts from the start */
+        if (known && node->events_known && events < node->events && events < node->seen)
+                node->seen = events;
         node->events_known = known;
         node->events = known ? events : 0;
         if (!node->seen_known && known) {

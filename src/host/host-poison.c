@@ -63,12 +63,14 @@ static int load_units(int root_fd, PoisonNode *node) {
                 if (r < 0)
                         return r;
                 node->units_known = true;
+                node->units_partial = false;
                 known = host_load_poison_events(root_fd, node->id, &events);
                 if (known < 0)
                         return known;
                 if (known == 0 || events == node->events)
                         return 0;
         }
+        node->units_partial = true;
         return 0;
 }
 

@@ -100,6 +100,8 @@ static int write_unit(FILE *f, const LedgerUnit *unit) {
                 unit->first_seen, unit->last_seen, unit->boot);
         if (unit->forgotten != LEDGER_NO_BOOT)
                 fprintf(f, ",\"forgotten\":%u", unit->forgotten);
+        if (unit->retired)
+                fputs(",\"retired\":true", f);
         if (!unit->told)
                 fputs(",\"told\":false", f);
         r = write_text(f, "file", unit->user.file);
@@ -261,7 +263,7 @@ static int read_unit(json_object *object, Ledger *l, size_t *room) {
                 .told = true,
                 .saved = true,
         };
-        json_object *told;
+        json_object *flag;
         bool good = true;
         int r;
 
@@ -277,8 +279,10 @@ static int read_unit(json_object *object, Ledger *l, size_t *room) {
         good &= get_unsigned(object, "boot", LEDGER_NO_BOOT - 1, &unit.boot);
         if (has(object, "forgotten"))
                 good &= get_unsigned(object, "forgotten", LEDGER_NO_BOOT - 1, &unit.forgotten);
-        if (json_object_object_get_ex(object, "told", &told))
-                unit.told = json_object_get_boolean(told);
+        if (json_object_object_get_ex(object, "told", &flag))
+                unit.told = json_object_get_boolean(flag);
+        if (json_object_object_get_ex(object, "retired", &flag))
+                unit.retired = json_object_get_boolean(flag);
 
         if (l->n_units == *room) {
                 LedgerUnit *grown;

@@ -76,6 +76,26 @@ static size_t count_lines(const char *text) {
         return n;
 }
 
+static int compare_units(const void *a, const void *b) {
+        const PoisonedUnit *x = a, *y = b;
+
+        return (x->address > y->address) - (x->address < y->address);
+}
+
+/* Returns how many there are, each once. */
+static size_t sort_units(PoisonedUnit *units, size_t n_read) {
+        size_t n = 0;
+
+        if (n_read > 1)
+                qsort(units, n_read, sizeof(PoisonedUnit), compare_units);
+        for (size_t i = 0; i < n_read; i++) {
+                if (n > 0 && units[n - 1].address == units[i].address)
+                        n--;
+                units[n++] = units[i];
+        }
+        return n;
+}
+
 int poisoned_parse(const char *text, PoisonedUnit **ret, size_t *ret_n) {
         _cleanup_free_ PoisonedUnit *units = NULL;
         size_t n = 0;
@@ -97,13 +117,12 @@ int poisoned_parse(const char *text, PoisonedUnit **ret, size_t *ret_n) {
                         return -EBADMSG;
                 *space++ = '\0';
                 if (parse_unit_address(line, &units[n].address) < 0 ||
-                    (!streq(space, "used") && !streq(space, "free")) ||
-                    (n > 0 && units[n].address <= units[n - 1].address))
+                    (!streq(space, "used") && !streq(space, "free")))
                         return -EBADMSG;
                 units[n++].used = streq(space, "used");
         }
+        *ret_n = sort_units(units, n);
         *ret = TAKE_PTR(units);
-        *ret_n = n;
         return 0;
 }
 
@@ -130,9 +149,20 @@ static bool is_device(const char *text) {
         return minor > 0 && minor <= 10 && text[major + 1 + minor] == '\0';
 }
 
+/* `-` or `1,2,3`; of more than there is room for the kernel makes `1,2,...` */
+static bool are_processes(const char *text) {
+        size_t digits = strspn(text, "0123456789,");
+
+        return streq(text, "-") ||
+               (digits > 0 && (text[digits] == '\0' || streq(text + digits - 1, ",...")));
+}
+
 static int parse_user(char *line, Sighting *ret) {
         char *words[5], *rest = line;
         int r;
+
+        for (size_t length = strlen(line); length > 0 && line[length - 1] == ' ';)
+                line[--length] = '\0';
 
         for (size_t i = 0; i < ELEMENTSOF(words); i++) {
                 words[i] = strsep(&rest, " ");
@@ -141,13 +171,12 @@ static int parse_user(char *line, Sighting *ret) {
         }
         if (!rest || parse_unit_address(words[0], &ret->address) < 0 || !is_device(words[1]) ||
             parse_u64(words[2], &ret->user.inode) < 0 || !startswith(words[3], "0x") ||
-            parse_hex(words[3], &ret->user.offset) < 0 ||
-            (!streq(words[4], "-") && words[4][strspn(words[4], "0123456789,")] != '\0'))
+            parse_hex(words[3], &ret->user.offset) < 0 || !are_processes(words[4]))
                 return -EBADMSG;
         r = set_text(&ret->user.device, words[1]);
         if (r >= 0 && !streq(words[4], "-"))
                 r = set_text(&ret->user.processes, words[4]);
-        return r < 0 ? r : set_text(&ret->user.file, rest);
+        return r < 0 || streq(rest, "-") ? r : set_text(&ret->user.file, rest);
 }
 
 int users_parse(const char *text, Sighting **ret, size_t *ret_n) {
@@ -196,7 +225,7 @@ void poison_event_done(PoisonEvent *e) {
 static int set_event(PoisonEvent *e, const char *value) {
         if (!streq(value, "poison") && !streq(value, "retire"))
                 return -EBADMSG;
-        e->retired = streq(value, "retire");
+        e->unit.retired = streq(value, "retire");
         return 0;
 }
 

@@ -15,14 +15,16 @@
 #include "plan/ledger.h"
 
 /*
- * Attribute `poisoned`: a line `0xADDRESS free` or `0xADDRESS used` each, ascending.
+ * Attribute `poisoned`: a line `0xADDRESS free` or `0xADDRESS used` each. It is read in pieces, and
+ * lines that come in between move the others, so that one may be there twice. They come out sorted.
  * Returns 0, -EBADMSG or -ENOMEM.
  */
 int poisoned_parse(const char *text, PoisonedUnit **ret, size_t *ret_n);
 
 /*
- * Attribute `users`: a line `0xADDRESS MAJ:MIN INODE 0xOFFSET PIDS PATH` each; PIDS separated by
- * commas or `-`, PATH escaped as in /proc/mounts. Only address and user of the sightings are set.
+ * Attribute `users`: a line `0xADDRESS MAJ:MIN INODE 0xOFFSET PIDS PATH` each, padded with blanks;
+ * PIDS separated by commas (`...` for those that found no place) or `-`, PATH escaped as in
+ * /proc/mounts or `-`. Only address and user of the sightings are set.
  * Returns 0, -EBADMSG or -ENOMEM; to be freed with sightings_free().
  */
 int users_parse(const char *text, Sighting **ret, size_t *ret_n);
@@ -31,7 +33,6 @@ int users_parse(const char *text, Sighting **ret, size_t *ret_n);
 typedef struct PoisonEvent {
         Sighting unit; /* of the first 4 KiB */
         uint64_t size;
-        bool retired;   /* on demand, and not reported by the hardware */
         uint64_t count; /* events so far on this node, this one included */
         uint64_t n_new; /* as the uevent says it; see poison_event_new() */
         unsigned seen;  /* which keys there were */

@@ -300,6 +300,12 @@ static void report(LedgerUnit *unit, Sighting *s, uint64_t now) {
         unit->state = s->state;
         if (unit->source == SOURCE_UNKNOWN || s->source == SOURCE_MCE)
                 unit->source = s->source;
+        /* Now its content is lost, too */
+        if (unit->retired && !s->retired)
+                unit->told = false;
+        unit->retired = s->retired && (unit->retired || unit->first_seen == 0);
+        if (unit->first_seen == 0)
+                unit->first_seen = now;
         if (unit->forgotten != LEDGER_NO_BOOT) {
                 unit->forgotten = LEDGER_NO_BOOT;
                 unit->told = false;
@@ -350,7 +356,6 @@ int ledger_report(Ledger *l, Sighting *sightings, size_t n, uint64_t now, unsign
                                 continue;
                         merged[n_merged++] = (LedgerUnit){
                                 .address = address,
-                                .first_seen = now,
                                 .boot = boot,
                                 .forgotten = LEDGER_NO_BOOT,
                         };
@@ -400,6 +405,8 @@ static int settle(LedgerUnit *unit, const PoisonNode *nodes, size_t n) {
                 return 0;
         if (found)
                 state = found->used ? UNIT_USED : UNIT_FREE;
+        else if (node && node->units_partial)
+                return 0;
         else if (node)
                 state = UNIT_PENDING;
         if (unit->state == state && unit->node == id)
@@ -520,6 +527,7 @@ static void overlay(LedgerUnit *unit, LedgerUnit *ours) {
         unit->node = ours->node;
         if (unit->source == SOURCE_UNKNOWN || ours->source == SOURCE_MCE)
                 unit->source = ours->source;
+        unit->retired = unit->retired && ours->retired;
         if (ours->first_seen < unit->first_seen)
                 unit->first_seen = ours->first_seen;
         if (reported) {

@@ -96,6 +96,7 @@ typedef struct LedgerUnit {
         uint64_t last_seen;  /* the last time that it was reported */
         unsigned boot;       /* index of the boot in which it was first seen */
         unsigned forgotten;  /* index of the boot in which it was forgotten, or LEDGER_NO_BOOT */
+        bool retired;        /* on demand, its content was not lost; false if that is not known */
         bool told;           /* the journal and the bus know of it */
         UnitUser user;       /* the last one that is known */
 
@@ -143,6 +144,7 @@ typedef struct Sighting {
         unsigned node;
         UnitState state;
         UnitSource source;
+        bool retired; /* on demand: what is in it is not lost */
         UnitUser user;
 } Sighting;
 
@@ -168,6 +170,7 @@ typedef struct PoisonNode {
         bool events_known;
         uint64_t events; /* so far, in this boot */
         bool units_known;
+        bool units_partial;  /* it changed while it was read: some may be missing */
         PoisonedUnit *units; /* sorted by address, none twice */
         size_t n_units;
 } PoisonNode;

@@ -93,6 +93,25 @@ TEST(events) {
         EXPECT_EQ("nothing", ledger_report(l, NULL, 0, 50, boot), 0);
 }
 
+/* A page that was retired is news again when the hardware reports it, but not the other way. */
+TEST(retired_then_poisoned) {
+        _cleanup_(ledger_freep) Ledger *l = ledger_new();
+        Sighting retired = { .address = UNIT_SIZE, .source = SOURCE_SYSFS, .retired = true };
+        unsigned boot;
+
+        (void)ledger_add_boot(l, "a", &boot);
+        EXPECT_EQ("retire", ledger_report(l, &retired, 1, 10, boot), 0);
+        EXPECT_TRUE("retired", l->units[0].retired);
+        l->units[0].told = true;
+        report(l, 20, boot, 1, 1);
+        EXPECT_TRUE("its content is lost now", !l->units[0].retired && !l->units[0].told);
+        l->units[0].told = true;
+        EXPECT_EQ("retire", ledger_report(l, &retired, 1, 30, boot), 0);
+        EXPECT_TRUE("and stays so", !l->units[0].retired && l->units[0].told);
+        EXPECT_EQ("source", l->units[0].source, SOURCE_MCE);
+        EXPECT_EQ("first seen", l->units[0].first_seen, 10);
+}
+
 TEST(lists) {
         DmemRange regions[] = { { 2 * UNIT_SIZE, 6 * UNIT_SIZE } };
         PoisonedUnit units[] = { { 2 * UNIT_SIZE, true }, { 4 * UNIT_SIZE, false } };
@@ -121,6 +140,10 @@ TEST(lists) {
         EXPECT_EQ("not in it", poison_nodes_have(nodes, 1, 5 * UNIT_SIZE), 0);
         EXPECT_EQ("outside", poison_nodes_have(nodes, 1, 6 * UNIT_SIZE), 0);
 
+        nodes[0].n_units = 1;
+        nodes[0].units_partial = true;
+        EXPECT_EQ("some are missing", ledger_reconcile(l, nodes, 1, 40, boot), 0);
+        nodes[0].n_units = 2;
         nodes[0].units_known = false;
         units[0].used = false;
         EXPECT_EQ("unknown list", ledger_reconcile(l, nodes, 1, 40, boot), 0);

@@ -22,8 +22,7 @@ TEST(poisoned) {
                 { "100000000 free\n", -EBADMSG, 0, false },
                 { "0x100000800 free\n", -EBADMSG, 0, false },
                 { "0x10000000000000000 free\n", -EBADMSG, 0, false },
-                { "0x2000 free\n0x1000 free\n", -EBADMSG, 0, false },
-                { "0x1000 free\n0x1000 used\n", -EBADMSG, 0, false },
+                { "0x2000 used\n0x3000 used\n0x1000 free\n0x2000 used\n", 0, 3, true },
                 { "0x1000 free\n\n", -EBADMSG, 0, false },
                 { "0x1000 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
                   -EBADMSG, 0, false },
@@ -53,6 +52,10 @@ TEST(users) {
                   "/run/dmemfs/a\\040b (deleted)", NULL },
                 { "0x1000 0:44 12 0x0 - /\xff\x1b[31m\n", 0, "/\\377\\033[31m", NULL },
                 { "0x1000 0:44 12 0x0 - /\xc3\xa4\n", 0, "/\xc3\xa4", NULL },
+                { "0x1000 0:44 12 0x0 7,8,... /a      \n", 0, "/a", "7,8,..." },
+                { "0x1000 0:44 12 0x0 7 -   \n", 0, NULL, "7" },
+                { "0x1000 0:44 12 0x0 ,.. /a\n", -EBADMSG, NULL, NULL },
+                { "0x1000 0:44 12 0x0 ... /a\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0:44 12 0x0 -\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0:44 12 0 - /a\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0 12 0x0 - /a\n", -EBADMSG, NULL, NULL },
@@ -141,7 +144,7 @@ TEST(events) {
                         EXPECT_STREQ("processes", e.unit.user.processes, "1:a,b,2:c");
                         EXPECT_EQ("node", e.unit.node, 1);
                         EXPECT_EQ("source", e.unit.source, SOURCE_MCE);
-                        EXPECT_TRUE("not on demand", !e.retired);
+                        EXPECT_TRUE("not on demand", !e.unit.retired);
                 }
         }
 }
