@@ -21,6 +21,7 @@ enum {
         OPTION_DRY_RUN = 1 << 4,
         OPTION_UNCHANGED_EXIT_77 = 1 << 5,
         OPTION_JSON = 1 << 6, /* the verb has a JSON form */
+        OPTION_ALL = 1 << 7,
 };
 
 typedef struct Verb {
@@ -49,6 +50,14 @@ static const Verb verbs[] = {
         { "revert", verb_revert,
           OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0, 0, NULL,
           "Put back the boot settings of before the last apply" },
+        { "monitor", verb_monitor, OPTION_JSON, 0, 0, NULL,
+          "Follow what dmemd tells, line by line" },
+        { "poisoned", verb_poisoned, OPTION_JSON, 0, 0, NULL,
+          "Show the memory that must not be used any more" },
+        { "retire", verb_retire, 0, 1, 1, "ADDRESS",
+          "Take 4 KiB out of use, now and for the boots to come" },
+        { "forget", verb_forget, OPTION_ALL, 0, 1, "[ADDRESS]",
+          "Drop 4 KiB, or --all, from the list of bad memory" },
         { "capture", verb_capture, OPTION_JSON, 1, 1, "DIR",
           "Copy what plan reads to DIR, for --root=DIR elsewhere" },
         { "check-config", verb_check_config, OPTION_CONFIG | OPTION_JSON, 0, 0, NULL,
@@ -72,6 +81,7 @@ enum {
         ARG_ALLOW_BELOW_FLOOR,
         ARG_DRY_RUN,
         ARG_UNCHANGED_EXIT_77,
+        ARG_ALL,
 };
 
 typedef struct Option {
@@ -98,6 +108,7 @@ static const Option options[] = {
         { "dry-run", ARG_DRY_RUN, OPTION_DRY_RUN, NULL, "Write nothing, say what would be" },
         { "unchanged-exit-77", ARG_UNCHANGED_EXIT_77, OPTION_UNCHANGED_EXIT_77, NULL,
           "Exit with 77 if there was nothing to do" },
+        { "all", ARG_ALL, OPTION_ALL, NULL, "Forget all there is" },
 };
 
 static bool option_exists(const Option *o) {
@@ -165,7 +176,7 @@ static int help(const Dmemctl *d) {
 }
 
 /* Why the command line is wrong; the hint is always the same. */
-_printf_(1, 2) static int usage_error(const char *format, ...) {
+int usage_error(const char *format, ...) {
         va_list ap;
 
         fputs("dmemctl: ", stderr);
@@ -265,6 +276,9 @@ static int apply_option(Dmemctl *d, CommandLine *c, int value) {
                 return -1;
         case ARG_UNCHANGED_EXIT_77:
                 d->unchanged_exit_77 = true;
+                return -1;
+        case ARG_ALL:
+                d->all = true;
                 return -1;
         }
         assert(false);

@@ -5,71 +5,27 @@
  * looks itself, and says so.
  */
 
-#include <inttypes.h>
-#include <systemd/sd-bus.h>
-
 #include "basic/root-fs.h"
 #include "basic/size-util.h"
+#include "dmemctl/dmemd-client.h"
 #include "dmemctl/table.h"
 #include "dmemctl/verbs.h"
 #include "host/host-memory.h"
 #include "host/status-json.h"
 #include "plan/cmdline.h"
-
-/* Somebody types this and waits; a daemon that takes longer is as good as none. */
-#define ANSWER_USEC (UINT64_C(5) * 1000 * 1000)
-
-static void sd_bus_donep(sd_bus **bus) {
-        sd_bus_flush_close_unref(*bus);
-}
-
-static void sd_bus_message_donep(sd_bus_message **m) {
-        sd_bus_message_unref(*m);
-}
-
-/* The daemon does not run, which is no trouble: as opposed to one that runs and does not answer. */
-static bool means_not_running(const sd_bus_error *error, int r) {
-        return sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-               sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER) || r == -ENOENT ||
-               r == -ECONNREFUSED;
-}
-
-static int call_dmemd(sd_bus **ret_bus, sd_bus_message **ret_reply, sd_bus_error *error) {
-        _cleanup_(sd_bus_message_donep) sd_bus_message *call = NULL;
-        int r;
-
-        r = sd_bus_open_system(ret_bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_new_method_call(*ret_bus, &call, "org.dmemd1", "/org/dmemd1",
-                                           "org.dmemd1.Manager", "GetStatus");
-        if (r < 0)
-                return r;
-        /* Looking must not start a service. */
-        r = sd_bus_message_set_auto_start(call, false);
-        if (r < 0)
-                return r;
-        return sd_bus_call(*ret_bus, call, ANSWER_USEC, error, ret_reply);
-}
+#include <inttypes.h>
 
 /* -ENOENT if the daemon does not run. Anything else that is wrong is said. */
 static int status_from_dmemd(Status **ret) {
-        _cleanup_(sd_bus_donep) sd_bus *bus = NULL;
-        _cleanup_(sd_bus_message_donep) sd_bus_message *reply = NULL;
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *text;
+        _cleanup_free_ char *text = NULL;
         int r;
 
-        r = call_dmemd(&bus, &reply, &error);
-        if (r < 0 && means_not_running(&error, r))
-                return -ENOENT;
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "s", &text);
-        if (r >= 0)
-                r = status_parse(text, ret);
+        r = dmemd_call("GetStatus", &text);
         if (r < 0)
-                message("cannot ask dmemd: %s; reading sysfs instead",
-                        sd_bus_error_is_set(&error) ? error.message : strerror(-r));
+                return r;
+        r = status_parse(text, ret);
+        if (r < 0)
+                message("cannot understand dmemd: %s; looking without it", strerror(-r));
         return r;
 }
 

@@ -46,6 +46,7 @@ typedef struct Dmemctl {
         bool allow_below_floor;
         bool dry_run;
         bool unchanged_exit_77;
+        bool all;
 
         /* What stdout is, found out at the start, before a pager is between us and it */
         bool terminal;
@@ -59,13 +60,20 @@ int verb_apply(Dmemctl *d, int argc, char *argv[]);
 int verb_capture(Dmemctl *d, int argc, char *argv[]);
 int verb_cat_config(Dmemctl *d, int argc, char *argv[]);
 int verb_check_config(Dmemctl *d, int argc, char *argv[]);
+int verb_forget(Dmemctl *d, int argc, char *argv[]);
+int verb_monitor(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);
+int verb_poisoned(Dmemctl *d, int argc, char *argv[]);
+int verb_retire(Dmemctl *d, int argc, char *argv[]);
 int verb_revert(Dmemctl *d, int argc, char *argv[]);
 int verb_status(Dmemctl *d, int argc, char *argv[]);
 int verb_verify(Dmemctl *d, int argc, char *argv[]);
 
 /* `dmemctl: …` on stderr, with a newline. */
 void message(const char *format, ...) _printf_(1, 2);
+
+/* Why the command line is wrong, with a hint. Returns EXIT_USAGE. */
+int usage_error(const char *format, ...) _printf_(1, 2);
 
 /* Says all errors of a configuration on stderr. */
 void message_config_errors(const ConfigErrors *errors);
