@@ -618,6 +618,7 @@ int main(int argc, char **argv)
 		max_size = GiB + 64 * MiB;
 
 	failing = argc > 4 && strcmp(argv[4], "fail") == 0;
+	faults_may_fail = failing;
 	if (failing && !let_allocations_fail()) {
 		skip("this kernel has no fault injection", "failing allocations");
 		n = 0;

@@ -48,6 +48,9 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 void start(const char *name);
+/* Let allocations of the kernel fail: then it may log that it tries a fault again. */
+extern bool faults_may_fail;
+
 /* The last test point is that the kernel logged no warning since start(). */
 int finish(void);
 
