@@ -51,6 +51,7 @@ examples:
   tools/lab shell --nodes=4G,6G --append=dmem=0:2G,1:4G
   tools/lab shell --nodes=4G/2,2G/0,0/1     one node without CPUs, one without memory
   tools/lab shell --kernel=stock            Debian's own kernel
+  tools/lab shell --kernel=debug            one that looks for mistakes; give it more memory
   tools/lab run -- numactl --hardware
   tools/lab run --append=dmem=banana -- 'dmesg | grep dmem'
   tools/lab run --mce='-b 0 1 0xbd000000000000c0 0x5 0x100000000 0x8c' -- dmesg
@@ -73,7 +74,7 @@ def add_machine_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--kernel",
         default="dmem",
-        metavar="dmem|stock|FOLDER",
+        metavar="dmem|debug|stock|FOLDER",
         help="which kernel, see tools/build-image --help (default dmem)",
     )
     p.add_argument(

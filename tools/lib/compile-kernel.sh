@@ -1,17 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# compile-kernel.sh SOURCE.deb WORK OUTPUT JOBS: the lab's kernel from Debian's source package
+# compile-kernel.sh SOURCE.deb WORK OUTPUT JOBS CONFIG...: the lab's kernel from Debian's source package
 #
-# WORK is the same folder each time and gone afterwards: the compiler cache knows files by their
-# paths. OUTPUT appears only when it is complete; tools/build-kernel --help says what it holds.
+# The fragments CONFIG add up. WORK is the same folder each time and gone afterwards: the compiler
+# cache knows files by their paths. OUTPUT appears only when it is complete; tools/build-kernel
+# --help says what it holds.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
 deb=$1 work=$2 output=$3 jobs=$4
-config=$top/kernel/configs/vm.config
+shift 4
+configs=("$@")
 
 export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=1G
 export CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime
@@ -38,7 +40,8 @@ apply_patches() {
         done
 }
 
-# Every line of the fragment must be true in the .config that was made of it
+# What the fragments say of a symbol, the last of them if there are several, must be true in the
+# .config that was made of them
 check_config() {
         local line name bad=0
         while read -r line; do
@@ -50,9 +53,9 @@ check_config() {
                 CONFIG_*=*) grep -qxF -e "$line" "$work/build/.config" && continue ;;
                 *) continue ;;
                 esac
-                echo "${config#"$top/"}: this kernel does not accept: $line"
+                echo "kernel/configs/: this kernel does not accept: $line"
                 bad=1
-        done <"$config"
+        done < <(tac "$work/all.config" | awk -F= '!seen[$1]++')
         return $bad
 }
 
@@ -61,7 +64,8 @@ mkdir -p "$work"/{linux,build,out}
 unpack
 cp -r "$top/kernel/overlay/." "$work/linux/"
 apply_patches
-kmake KCONFIG_ALLCONFIG="$config" allnoconfig
+cat "${configs[@]}" >"$work/all.config"
+kmake KCONFIG_ALLCONFIG="$work/all.config" allnoconfig
 check_config
 kmake bzImage modules
 kmake INSTALL_MOD_PATH="$work/out" INSTALL_MOD_STRIP=1 DEPMOD=true modules_install
