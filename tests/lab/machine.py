@@ -39,9 +39,11 @@ DEFAULT_CPU = "Cascadelake-Server-noTSX"  # Intel machine checks, 1G pages
 DEFAULT_NODES = "4G,6G"
 
 _COMPLAINTS = re.compile(
-    r"Kernel panic|BUG:|kernel BUG at|Oops:|general protection fault|WARNING: CPU:|"
-    r"WARNING: possible|WARNING: suspicious|INFO: task .* blocked|INFO: rcu.*stall|"
-    r"Call Trace:|bad pud|bad pmd|Bad page state|double fault|UBSAN:|KASAN:"
+    r"Kernel panic|BUG:|BUG [\w-]+ \(|kernel BUG at|Oops:|general protection fault|WARNING: CPU:|"
+    r"WARNING: (possible|suspicious|inconsistent|bad unlock|held lock|lock held|chain)|"
+    r"INFO: task .* blocked|INFO: rcu.*stall|INFO: trying to register non-static key|"
+    r"Call Trace:|bad pud|bad pmd|Bad page state|double fault|UBSAN:|KASAN:|ODEBUG:|"
+    r"kmemleak: \d+ new"
 )
 
 

@@ -36,7 +36,7 @@ suites:
 
 EXAMPLES = """\
 examples:
-  tools/test                 everything; about 20 minutes the first time, then about 8
+  tools/test                 everything; builds two kernels the first time: about 40 minutes, then about 15
   tools/test --quick         without machines; under two minutes
   tools/test --vm            only the machines
   tools/test -k chain        only tests with "chain" in their names

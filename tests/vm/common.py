@@ -14,6 +14,7 @@ from lab.scenario import CheckFailed, Scenario
 
 DROP_IN = "/etc/default/grub.d/90-dmemd.cfg"
 GRUB_CFG = "/boot/grub/grub.cfg"
+SELFTESTS = "/usr/local/lib/dmem-selftests"
 OWN_ARGUMENTS = ("dmem", "hugepagesz", "hugepages", "hugetlb_free_vmemmap")
 
 
@@ -126,6 +127,29 @@ class DmemScenario(Scenario):
         """Runs dmem-touch and returns what it prints."""
         r = self.machine.run(f"dmem-touch {arguments}", check=check)
         return dict(x.split("=", 1) for x in r.stdout.splitlines() if "=" in x)
+
+    def run_selftest(self, command: str, timeout: float = 900) -> None:
+        """Runs one of the kernel's selftests, which prints TAP; no test point may fail."""
+        r = self.machine.run(f"{SELFTESTS}/{command}", timeout=timeout, check=False)
+        failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
+        self.check(not failed and r.status in (0, 4), f"{command}: {failed}\n{r}")
+        self.check(re.search(r"^ok ", r.stdout, re.M), f"{command} printed no TAP\n{r}")
+
+    def run_selftests(self) -> None:
+        programs = self.machine.out(f"ls {SELFTESTS}").split()
+        self.check(programs, f"no selftests in {SELFTESTS}")
+        for program in programs:
+            self.run_selftest(program)
+
+    def run_kunit(self) -> None:
+        if not self.machine.run("modinfo dmemfs_kunit", check=False).ok:
+            self.skip("the module dmemfs_kunit is not there")
+        self.machine.run("modprobe kunit enable=1 && modprobe dmemfs_kunit", timeout=300)
+        log = self.machine.out("dmesg | sed 's/^\\[[^]]*\\] //'")
+        failed = re.findall(r"^ *not ok .*", log, re.M)
+        self.check(not failed, f"KUnit: {failed}")
+        self.check(re.search(r"^ok \d+ dmemfs", log, re.M), "KUnit reported nothing about dmemfs")
+        self.machine.run("modprobe -r dmemfs_kunit")
 
     def snapshot(self) -> str:
         """Checksums, modes and owners of all that dmemctl could change."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from .common import DROP_IN, GIB, MIB, DmemScenario, message_id
@@ -230,23 +229,10 @@ class Chain(DmemScenario):
         self.machine.run("umount /run/small")
 
     def test_selftests_of_the_kernel(self) -> None:
-        programs = self.machine.out("ls /usr/local/lib/dmem-selftests/").split()
-        self.check(programs, "no selftests in /usr/local/lib/dmem-selftests/")
-        for program in programs:
-            r = self.machine.run(f"/usr/local/lib/dmem-selftests/{program}", timeout=600, check=False)
-            failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
-            self.check(not failed and r.status in (0, 4), f"{program}: {failed}\n{r}")
-            self.check(re.search(r"^ok ", r.stdout, re.M), f"{program} printed no TAP\n{r}")
+        self.run_selftests()
 
     def test_kunit_of_the_kernel(self) -> None:
-        if not self.machine.run("modinfo dmemfs_kunit", check=False).ok:
-            self.skip("the module dmemfs_kunit is not there")
-        self.machine.run("modprobe kunit enable=1 && modprobe dmemfs_kunit", timeout=300)
-        log = self.machine.out("dmesg | sed 's/^\\[[^]]*\\] //'")
-        failed = re.findall(r"^ *not ok .*", log, re.M)
-        self.check(not failed, f"KUnit: {failed}")
-        self.check(re.search(r"^ok \d+ dmemfs", log, re.M), "KUnit reported nothing about dmemfs")
-        self.machine.run("modprobe -r dmemfs_kunit")
+        self.run_kunit()
 
     def test_bad_mount_options_are_explained(self) -> None:
         for option, expected in (

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""dmemfs on a kernel that looks for mistakes: KASAN, lockdep, kmemleak, failing allocations.
+
+A single report in the kernel's log fails the test that it follows, see lab/machine.py.
+"""
+
+from __future__ import annotations
+
+from .common import SELFTESTS, DmemScenario
+
+
+class DebugKernel(DmemScenario):
+    kernel = "debug"
+    nodes = "3G,4G"
+    boot = "direct"
+    # One node with a piece of 2G, one without; preempt=full lets more happen at once
+    append = "dmem=0:1G,1:2G preempt=full"
+
+    def prepare(self) -> None:
+        self.machine.run("systemctl stop dmemd.service; umount -a -t dmemfs; modprobe dmemfs")
+        # What booting left behind is not ours
+        self.machine.run("echo clear >/sys/kernel/debug/kmemleak")
+        self.free = {i: n.free for i, n in self.dmem_nodes().items()}
+
+    def check_all_is_free(self) -> None:
+        self.equal({i: n.free for i, n in self.dmem_nodes().items()}, self.free, "free bytes of the nodes")
+
+    def test_this_kernel_looks_for_mistakes(self) -> None:
+        self.contains(self.machine.out("dmesg"), "KernelAddressSanitizer initialized", "kernel log")
+        for path in (
+            "/proc/lockdep_stats",
+            "/proc/self/fail-nth",
+            "/sys/kernel/debug/kmemleak",
+            "/sys/kernel/debug/failslab",
+            "/sys/kernel/debug/fail_page_alloc",
+        ):
+            self.check(self.machine.run(["test", "-e", path], check=False).ok, f"no {path}")
+        self.contains(self.machine.read("/proc/lockdep_stats"), "debug_locks:                             1",
+                      "lockdep has given up, or its statistics")
+
+    def test_selftests(self) -> None:
+        self.run_selftests()
+        self.check_all_is_free()
+
+    def test_kunit(self) -> None:
+        self.run_kunit()
+
+    def test_everything_at_once_while_allocations_fail(self) -> None:
+        self.run_selftest("dmemfs_stress 20 4 1 fail")
+        self.check_all_is_free()
+
+    def test_loading_while_allocations_fail(self) -> None:
+        module = self.machine.out("modinfo -n dmemfs")
+        self.machine.run(f"xz -dc {module} >/run/dmemfs.ko 2>/dev/null || cp {module} /run/dmemfs.ko")
+        self.run_selftest("dmemfs_failures /run/dmemfs.ko")
+        self.check_all_is_free()
+
+    def test_load_and_unload(self) -> None:
+        for _ in range(3):
+            self.machine.run("modprobe -r dmemfs")
+            self.check(not self.dmem_nodes(), "class dmem stays when the module goes")
+            self.machine.run(f"modprobe dmemfs && {SELFTESTS}/dmemfs_clear")
+        self.check_all_is_free()
+
+    def test_nothing_leaks(self) -> None:
+        # The first scan only finds candidates, the second one tells whether they still are
+        self.machine.run("for i in 1 2; do echo scan >/sys/kernel/debug/kmemleak; sleep 6; done")
+        self.equal(self.machine.read("/sys/kernel/debug/kmemleak"), "", "memory that nobody points to")
+
+    def test_locks_are_still_watched(self) -> None:
+        self.contains(self.machine.read("/proc/lockdep_stats"), "debug_locks:                             1",
+                      "lockdep has given up, or its statistics")
