@@ -146,6 +146,22 @@ int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size) 
         return r;
 }
 
+int root_read_at(int fd, const char *path, uint64_t offset, void *buffer, size_t size) {
+        for (size_t done = 0; done < size;) {
+                ssize_t n =
+                        pread(fd, (uint8_t *)buffer + done, size - done, (off_t)(offset + done));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EBADMSG;
+                done += (size_t)n;
+        }
+        if (observer)
+                observer->read_part(observer->userdata, path, offset, buffer, size);
+        return 0;
+}
+
 int root_read_text(int root_fd, const char *path, char **ret) {
         char *text;
         size_t length;

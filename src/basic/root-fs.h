@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -32,6 +33,8 @@ typedef struct RootObserver {
         /* There is something; @follow: a symbolic link at the end of the path was followed. */
         void (*found)(void *userdata, const char *path, bool follow);
         void (*read)(void *userdata, const char *path, const char *data, size_t size);
+        void (*read_part)(void *userdata, const char *path, uint64_t offset, const void *data,
+                          size_t size);
         void (*listed)(void *userdata, const char *path, char *const *names);
         /* There is something, but it could not be opened or read; @error is a negative errno. */
         void (*refused)(void *userdata, const char *path, int error);
@@ -55,6 +58,12 @@ int root_exists(int root_fd, const char *path);
  * -ENOMEM or what read() says.
  */
 int root_read_file(int root_fd, const char *path, char **ret, size_t *ret_size);
+
+/*
+ * Reads @size bytes from @offset on of a file that root_openat() has opened; @path is the one it
+ * was opened by. Returns 0, -EBADMSG if the file ends before, or what pread() says.
+ */
+int root_read_at(int fd, const char *path, uint64_t offset, void *buffer, size_t size);
 
 /*
  * As root_read_file() for the small text files of proc and sysfs: what follows the first NUL

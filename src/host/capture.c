@@ -11,6 +11,7 @@
 /* How much is known of a path; of several notes about one path the first of these counts. */
 typedef enum Kind {
         KIND_READ,    /* a file and its content */
+        KIND_PART,    /* a file and a part of its content; there may be several */
         KIND_REFUSED, /* could not be opened or read */
         KIND_FOLDER,  /* was listed */
         KIND_FOUND,   /* had to be there; links were followed */
@@ -22,6 +23,7 @@ typedef struct Note {
         Kind kind;
         char *data;
         size_t size;
+        uint64_t offset; /* of the part */
         int error;
 } Note;
 
@@ -85,9 +87,9 @@ static void note_found(void *userdata, const char *path, bool follow) {
         (void)add_note(userdata, follow ? KIND_FOUND : KIND_NAMED, strdup(path));
 }
 
-static void note_read(void *userdata, const char *path, const char *data, size_t size) {
-        Note *note = add_note(userdata, KIND_READ, strdup(path));
-        Capture *c = userdata;
+static void note_content(Capture *c, Kind kind, const char *path, uint64_t offset, const void *data,
+                         size_t size) {
+        Note *note = add_note(c, kind, strdup(path));
 
         if (!note)
                 return;
@@ -98,6 +100,16 @@ static void note_read(void *userdata, const char *path, const char *data, size_t
         }
         memcpy(note->data, data, size);
         note->size = size;
+        note->offset = offset;
+}
+
+static void note_read(void *userdata, const char *path, const char *data, size_t size) {
+        note_content(userdata, KIND_READ, path, 0, data, size);
+}
+
+static void note_part(void *userdata, const char *path, uint64_t offset, const void *data,
+                      size_t size) {
+        note_content(userdata, KIND_PART, path, offset, data, size);
 }
 
 static void note_listed(void *userdata, const char *path, char *const *names) {
@@ -129,6 +141,7 @@ Capture *capture_new(void) {
                 .userdata = c,
                 .found = note_found,
                 .read = note_read,
+                .read_part = note_part,
                 .listed = note_listed,
                 .refused = note_refused,
         };
@@ -158,7 +171,10 @@ static void sort_notes(Capture *c) {
                 return;
         qsort(c->notes, c->n_notes, sizeof(Note), compare_notes);
         for (size_t i = 0; i < c->n_notes; i++) {
-                if (n > 0 && streq(c->notes[n - 1].path, c->notes[i].path)) {
+                const Note *last = n > 0 ? &c->notes[n - 1] : NULL;
+
+                if (last && streq(last->path, c->notes[i].path) &&
+                    (last->kind != KIND_PART || c->notes[i].kind != KIND_PART)) {
                         free(c->notes[i].path);
                         free(c->notes[i].data);
                 } else
@@ -182,14 +198,15 @@ static int make_folders(int folder_fd, const char *path, bool last) {
         return !last || mkdirat(folder_fd, folder, 0777) >= 0 || errno == EEXIST ? 0 : -errno;
 }
 
-static int write_all(int fd, const char *data, size_t size) {
+static int write_all(int fd, uint64_t offset, const char *data, size_t size) {
         while (size > 0) {
-                ssize_t n = write(fd, data, size);
+                ssize_t n = pwrite(fd, data, size, (off_t)offset);
 
                 if (n < 0 && errno != EINTR)
                         return -errno;
                 if (n > 0) {
                         data += n;
+                        offset += (uint64_t)n;
                         size -= (size_t)n;
                 }
         }
@@ -197,18 +214,18 @@ static int write_all(int fd, const char *data, size_t size) {
 }
 
 /* A file that only root may read stays so; whoever owns the copy may change and remove it. */
-static int write_file(int folder_fd, const char *path, mode_t mode, const char *data, size_t size) {
+static int write_file(int folder_fd, const Note *note, mode_t mode) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        r = make_folders(folder_fd, path, false);
+        r = make_folders(folder_fd, note->path, false);
         if (r < 0)
                 return r;
-        fd = openat(folder_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+        fd = openat(folder_fd, note->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
                     (mode & 0777) | S_IRUSR | S_IWUSR);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, data, size);
+        r = write_all(fd, note->offset, note->data, note->size);
         if (r < 0)
                 return r;
         return close(TAKE_FD(fd)) < 0 ? -errno : 0;
@@ -254,9 +271,7 @@ static int write_other(int root_fd, int folder_fd, const Note *note, bool links)
                 return r;
         if (S_ISREG(st.st_mode))
                 /* Of a file that was only listed, nobody asked what is in it or whether. */
-                return note->kind == KIND_FOUND
-                               ? write_file(folder_fd, note->path, st.st_mode, "", 0)
-                               : 0;
+                return note->kind == KIND_FOUND ? write_file(folder_fd, note, st.st_mode) : 0;
         if (S_ISLNK(st.st_mode))
                 return write_link(folder_fd, note->path, fd);
         if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
@@ -271,12 +286,13 @@ static int write_content(int root_fd, int folder_fd, const Note *note) {
 
         if (stat_source(root_fd, note->path, 0, &st, &fd) < 0)
                 st.st_mode = 0600; /* gone since; nothing says that everybody may read it */
-        return write_file(folder_fd, note->path, st.st_mode, note->data, note->size);
+        return write_file(folder_fd, note, st.st_mode);
 }
 
 static int write_note(int root_fd, int folder_fd, const Note *note, bool links) {
         switch (note->kind) {
         case KIND_READ:
+        case KIND_PART:
                 return write_content(root_fd, folder_fd, note);
         case KIND_FOLDER:
                 return make_folders(folder_fd, note->path, true);
@@ -328,7 +344,8 @@ int capture_write(Capture *c, int root_fd, int folder_fd, const CaptureFile **re
         if (r < 0)
                 return r;
         for (size_t i = 0; i < c->n_notes; i++)
-                if (c->notes[i].kind <= KIND_REFUSED)
+                if (c->notes[i].kind <= KIND_REFUSED &&
+                    (i == 0 || !streq(c->notes[i].path, c->notes[i - 1].path)))
                         c->files[c->n_files++] = (CaptureFile){
                                 .path = c->notes[i].path,
                                 .error = c->notes[i].error,

@@ -37,23 +37,7 @@ typedef struct Section {
 static_assert(sizeof(DosHeader) == 64 && sizeof(CoffHeader) == 24 && sizeof(Section) == 40,
               "headers as the PE format has them");
 
-/* All of it or -EBADMSG. */
-static int read_at(int fd, uint64_t offset, void *buffer, size_t size) {
-        for (uint8_t *to = buffer; size > 0;) {
-                ssize_t n = pread(fd, to, size, (off_t)offset);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EBADMSG;
-                to += n;
-                offset += (size_t)n;
-                size -= (size_t)n;
-        }
-        return 0;
-}
-
-static int read_text(int fd, const Section *section, char **ret) {
+static int read_text(int fd, const char *path, const Section *section, char **ret) {
         uint32_t size = le32toh(section->virtual_size), raw_size = le32toh(section->raw_size);
         _cleanup_free_ char *text = NULL;
         int r;
@@ -65,7 +49,7 @@ static int read_text(int fd, const Section *section, char **ret) {
         text = new0(char, size + 1);
         if (!text)
                 return -ENOMEM;
-        r = read_at(fd, le32toh(section->raw_offset), text, size);
+        r = root_read_at(fd, path, le32toh(section->raw_offset), text, size);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(text);
@@ -82,13 +66,13 @@ int unified_image_read(int root_fd, const char *path, const char *name, char **r
         fd = root_openat(root_fd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
         if (fd < 0)
                 return fd;
-        r = read_at(fd, 0, &dos, sizeof(dos));
+        r = root_read_at(fd, path, 0, &dos, sizeof(dos));
         if (r < 0)
                 return r;
         offset = le32toh(dos.pe_offset);
         if (memcmp(dos.magic, "MZ", 2) != 0)
                 return -EBADMSG;
-        r = read_at(fd, offset, &coff, sizeof(coff));
+        r = root_read_at(fd, path, offset, &coff, sizeof(coff));
         if (r < 0)
                 return r;
         if (memcmp(coff.magic, "PE\0\0", 4) != 0 || le16toh(coff.n_sections) > SECTIONS_MAX)
@@ -97,11 +81,11 @@ int unified_image_read(int root_fd, const char *path, const char *name, char **r
         for (unsigned i = 0; i < le16toh(coff.n_sections); i++, offset += sizeof(Section)) {
                 Section section;
 
-                r = read_at(fd, offset, &section, sizeof(section));
+                r = root_read_at(fd, path, offset, &section, sizeof(section));
                 if (r < 0)
                         return r;
                 if (strncmp(section.name, name, sizeof(section.name)) == 0)
-                        return read_text(fd, &section, ret);
+                        return read_text(fd, path, &section, ret);
         }
         return -ENOENT;
 }

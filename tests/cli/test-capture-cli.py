@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -132,6 +133,28 @@ class CaptureTest(unittest.TestCase):
             self.assertFalse((self.copy / path).exists(), path)
         self.assertTrue((self.copy / "sys/devices/system/node/node0/memory7").is_symlink())
         self.assertFalse((self.copy / "sys/class/dmem/node0").is_symlink())
+
+    def test_unified_image(self):
+        """Of an image of many megabytes only what was read is copied."""
+        self.host()
+        (self.root / "boot/grub/grub.cfg").unlink()
+        sections = b""
+        for name, offset, text in (b".cmdline", 4096, b"root=/dev/sda1 dmem=0:4G,1:5G"), \
+                (b".uname", 1 << 24, b"6.12.0"):
+            sections += struct.pack("<8sIIII16x", name, len(text), 0, 512, offset)
+        image = bytearray(b"MZ" + bytes(58) + struct.pack("<I", 64) +
+                          struct.pack("<4sHH12xHH", b"PE\0\0", 0x8664, 2, 0, 0) + sections)
+        image += bytes((1 << 24) + 512 - len(image))
+        image[4096:4096 + 29] = b"root=/dev/sda1 dmem=0:4G,1:5G"
+        image[1 << 24:(1 << 24) + 6] = b"6.12.0"
+        self.write("boot/efi/EFI/Linux/host-6.12.0.efi", bytes(image))
+        self.write("boot/efi/loader/loader.conf", "timeout 1\n")
+        self.write("etc/kernel/cmdline", "root=/dev/sda1 dmem=0:4G,1:5G\n")
+        self.capture(self.root)
+        self.assertEqual(plans(self.copy), plans(self.root))
+        copied = self.copy / "boot/efi/EFI/Linux/host-6.12.0.efi"
+        self.assertTrue(copied.exists())
+        self.assertLess(copied.stat().st_blocks * 512, 1 << 20)
 
     def test_of_a_copy(self):
         self.capture(self.host())
