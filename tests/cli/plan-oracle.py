@@ -107,6 +107,10 @@ class Host:
             self.nodes.append(node)
         having = [n for n in self.nodes if n.installed]
         blocks = [(n.lowest_block, n.id) for n in having if n.lowest_block is not None]
+        meminfo = dict(re.findall(r"^(\w+): +(\d+) kB$", read(root / "proc/meminfo") or "", re.M))
+        self.in_use, self.in_use_huge = None, int(meminfo.get("Hugetlb", 0)) * KiB
+        if "MemTotal" in meminfo and "MemAvailable" in meminfo:
+            self.in_use = (int(meminfo["MemTotal"]) - int(meminfo["MemAvailable"])) * KiB
         self.boot_node = min(blocks)[1] if blocks else min((n.id for n in having), default=None)
 
     @staticmethod
@@ -242,8 +246,13 @@ class Oracle:
             host += kernel
             if s.taken and (kernel < 512 * MiB or Fraction(kernel) < Fraction(n.installed, 128)):
                 self.findings.add(("below-floor", n.id))
-        if any(s.taken for s in self.shares.values()) and host < 3 * GiB // 2:
-            self.findings.add(("below-floor", None))
+        if any(s.taken for s in self.shares.values()):
+            if host < 3 * GiB // 2:
+                self.findings.add(("below-floor", None))
+            huge = sum(s.taken - s.dmem for s in self.shares.values())
+            if self.host.in_use is not None and \
+                    self.host.in_use - min(huge, self.host.in_use_huge) > host:
+                self.findings.add(("in-use", None))
 
     def arguments(self) -> list[str]:
         def by_node(values: dict) -> str:
@@ -283,9 +292,9 @@ class Oracle:
         return costs
 
 
-# Those that follow from facts and settings; the others depend on what the host does at the moment.
+# Those that follow from facts and settings alone
 COMPARED = {"node-unknown", "node-no-memory", "node-excluded", "does-not-fit", "nothing-left",
-            "below-floor"}
+            "below-floor", "in-use"}
 
 
 def compare(host: Host, plan: dict, oracle: Oracle) -> list[str]:
