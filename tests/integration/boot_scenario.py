@@ -151,7 +151,7 @@ def timeless(state):
             document = without(state[path][-1])
             for file in document.get("files", []):
                 for key in ["content", "written"]:
-                    if file["path"].endswith("applied.json") and file[key]:
+                    if file["path"].endswith("applied.json") and file.get(key):
                         file[key] = without(file[key])
             state[path] = [*state[path][:-1], document]
     return state
