@@ -119,6 +119,7 @@ static int write_unit(FILE *f, const LedgerUnit *unit) {
 int ledger_write(const Ledger *l, FILE *f) {
         int r = 0;
 
+        errno = 0;
         fprintf(f, "{\"version\":%d,\"units\":%zu}\n", VERSION, l->n_units);
         for (size_t i = 0; i < l->n_boots && r >= 0; i++)
                 r = write_boot(f, &l->boots[i]);
@@ -126,7 +127,10 @@ int ledger_write(const Ledger *l, FILE *f) {
                 r = write_unit(f, &l->units[i]);
         if (r < 0)
                 return r;
-        return ferror(f) ? -EIO : 0;
+        /* What failed was the disk, whatever was called after that */
+        if (ferror(f))
+                return errno > 0 ? -errno : -EIO;
+        return 0;
 }
 
 /* Reading. What a line does not say is left as it is; the return value says if it should have. */
