@@ -49,6 +49,12 @@ class HostTree:
         self.set(node, "poisoned_bytes", 0)
         self.write(f"sys/class/dmem/node{node}/regions", f"{start:#x}-{start + size:#x}\n")
 
+    def replace(self, path: str, text: str) -> None:
+        """In one step, for what is read meanwhile."""
+        new = self.root / (path + ".new")
+        new.write_text(text)
+        new.rename(self.root / path)
+
     def set(self, node: int, attribute: str, value: int) -> None:
         self.write(f"sys/class/dmem/node{node}/{attribute}", f"{value}\n")
 

@@ -88,11 +88,10 @@ class PrivateBus:
 
     def owner(self) -> int:
         """The process that has the name org.dmemd1, 0 if none has."""
-        for line in self.busctl("list", "--acquired", "--no-legend").stdout.splitlines():
-            name, pid, *_ = line.split()
-            if name == "org.dmemd1":
-                return int(pid)
-        return 0
+        reply = self.busctl("--json=short", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                            "org.freedesktop.DBus", "GetConnectionUnixProcessID", "s", "org.dmemd1",
+                            check=False)
+        return json.loads(reply.stdout)["data"][0] if reply.returncode == 0 else 0
 
 
 class Notify:

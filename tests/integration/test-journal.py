@@ -9,10 +9,6 @@ The socket has a fixed place: we go into a mount namespace of our own and put on
 
 import os
 import pathlib
-import re
-import select
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -21,49 +17,12 @@ import unittest
 sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree
+from journal_socket import SOCKET, Journal
 from private_bus import Daemon, PrivateBus, SKIP, TIMEOUT, need, wait_for
 
 DMEMD, DMEMD_SETUP, SOURCE_ROOT = "", "", pathlib.Path()
-SOCKET = "/run/systemd/journal/socket"
 REASONS = {"no-kernel-support", "no-reservation", "no-module", "module-not-loaded",
            "configuration", "mount"}
-
-
-def parse_entry(data: bytes) -> dict[str, str]:
-    """One datagram of the native protocol of systemd-journald."""
-    fields = {}
-    while data:
-        line, _, data = data.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = struct.unpack("<Q", data[:8])[0]
-            value, data = data[8:8 + size], data[9 + size:]
-        fields[name.decode()] = value.decode()
-    return fields
-
-
-class Journal:
-    def __init__(self):
-        pathlib.Path(SOCKET).unlink(missing_ok=True)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(SOCKET)
-        self.entries: list[dict[str, str]] = []
-
-    def read(self) -> list[dict[str, str]]:
-        while select.select([self.socket], [], [], 0)[0]:
-            self.entries.append(parse_entry(self.socket.recv(1 << 20)))
-        return self.entries
-
-    def with_id(self, message_id: str) -> list[dict[str, str]]:
-        return [entry for entry in self.read() if entry.get("MESSAGE_ID") == message_id]
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def message_id(name: str) -> str:
-    text = (SOURCE_ROOT / "src/host/message-ids.h").read_text()
-    return re.search(rf'#define MESSAGE_{name} "([0-9a-f]{{32}})"', text)[1]
 
 
 class JournalTest(unittest.TestCase):
@@ -72,7 +31,7 @@ class JournalTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         self.tree = HostTree(self.folder / "root")
-        self.journal = Journal()
+        self.journal = Journal(SOURCE_ROOT)
         self.addCleanup(self.journal.close)
 
     def start(self) -> Daemon:
@@ -87,8 +46,8 @@ class JournalTest(unittest.TestCase):
 
     def wait(self, name: str, count: int = 1) -> list[dict[str, str]]:
         wait_for(f"{count} entries {name}",
-                 lambda: len(self.journal.with_id(message_id(name))) >= count)
-        return self.journal.with_id(message_id(name))
+                 lambda: len(self.journal.with_id(self.journal.message_id(name))) >= count)
+        return self.journal.with_id(self.journal.message_id(name))
 
     def test_in_force(self):
         daemon = self.start()
@@ -101,7 +60,7 @@ class JournalTest(unittest.TestCase):
         self.assertEqual(entry["SYSLOG_IDENTIFIER"], "dmemd")
         daemon.stop()
         self.assertEqual(daemon.text(), "", "said twice")
-        self.assertEqual(len(self.journal.with_id(message_id("IN_FORCE"))), 1)
+        self.assertEqual(len(self.journal.with_id(self.journal.message_id("IN_FORCE"))), 1)
 
     def test_drift_of_a_node(self):
         self.tree.set(1, "size_bytes", 5 * GiB)
@@ -142,8 +101,8 @@ class JournalTest(unittest.TestCase):
         self.tree.set(0, "free_bytes", 4 * GiB)
         daemon.reload()
         self.wait("IN_FORCE", 2)
-        self.assertEqual(len(self.journal.with_id(message_id("DEGRADED"))), 1)
-        self.assertEqual(len(self.journal.with_id(message_id("DRIFT"))), 0)
+        self.assertEqual(len(self.journal.with_id(self.journal.message_id("DEGRADED"))), 1)
+        self.assertEqual(len(self.journal.with_id(self.journal.message_id("DRIFT"))), 0)
 
     def test_setup_failed(self):
         if "dmemfs" in pathlib.Path("/proc/filesystems").read_text():
