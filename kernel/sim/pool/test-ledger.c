@@ -2,7 +2,8 @@
 /*
  * The ledger against the theorem behind it: promises can all be kept if, and only if, for every
  * set of nodes, what is promised to accounts confined to that set is not more than what is free on
- * it. With few nodes all sets can be tried.
+ * it. With few nodes all sets can be tried. When memory has gone away, the largest excess over all
+ * sets is how many promises must be broken, and no more may be.
  */
 #include <errno.h>
 #include <linux/bug.h>
@@ -38,7 +39,15 @@ static unsigned int mask_of(unsigned int a)
 	return mask;
 }
 
-/* Could account @a have @nr more (or a unit less on @node, if that is not -1)? */
+static u64 assigned(unsigned int a)
+{
+	return promised[a] - accounts[a].broken;
+}
+
+/*
+ * Could account @a have @nr more (or a unit less on @node, if that is not -1), while all promises
+ * that are not broken are kept?
+ */
 static bool possible(unsigned int a, u64 nr, int node)
 {
 	unsigned int set, n, i;
@@ -48,7 +57,7 @@ static bool possible(unsigned int a, u64 nr, int node)
 
 		for (i = 0; i < ACCOUNTS; i++)
 			if (!(mask_of(i) & ~set))
-				want += promised[i] + (i == a && node < 0 ? nr : 0) -
+				want += assigned(i) + (i == a && node < 0 ? nr : 0) -
 					(i == a && node >= 0 ? nr : 0);
 		for (n = 0; n < NODES; n++)
 			if (set & 1 << n) {
@@ -62,9 +71,31 @@ static bool possible(unsigned int a, u64 nr, int node)
 	return true;
 }
 
+/* How many promises cannot be kept, whatever is tried */
+static u64 excess(void)
+{
+	unsigned int set, n, i;
+	u64 most = 0;
+
+	for (set = 1; set < 1 << NODES; set++) {
+		u64 want = 0, have = 0;
+
+		for (i = 0; i < ACCOUNTS; i++)
+			if (!(mask_of(i) & ~set))
+				want += promised[i];
+		for (n = 0; n < NODES; n++)
+			if (set & 1 << n)
+				have += ledger.free[n];
+		if (want > have && want - have > most)
+			most = want - have;
+	}
+	return most;
+}
+
 static void check_invariants(unsigned long seed, unsigned int step)
 {
 	unsigned int n, a;
+	u64 broken = 0;
 
 	for (n = 0; n < NODES; n++) {
 		u64 sum = 0, gone = 0;
@@ -77,7 +108,7 @@ static void check_invariants(unsigned long seed, unsigned int step)
 		}
 		CHECK("invariant", sum == ledger.taken[n] && sum <= ledger.free[n],
 		      "seed %lu step %u: node %u", seed, step, n);
-		CHECK("invariant", ledger.free[n] + gone == size[n],
+		CHECK("invariant", ledger.free[n] + gone == size[n] + ledger.debt[n],
 		      "seed %lu step %u: node %u: %lu free", seed, step, n, ledger.free[n]);
 	}
 	for (a = 0; a < ACCOUNTS; a++) {
@@ -87,20 +118,23 @@ static void check_invariants(unsigned long seed, unsigned int step)
 			sum += accounts[a].promised[n];
 			has += used[a][n];
 		}
-		CHECK("invariant", sum == promised[a], "seed %lu step %u: account %u", seed, step,
+		broken += accounts[a].broken;
+		CHECK("invariant", sum == assigned(a), "seed %lu step %u: account %u", seed, step,
 		      a);
-		CHECK("invariant", accounts[a].charged == sum + has && accounts[a].charged <=
+		CHECK("invariant", accounts[a].charged == promised[a] + has && accounts[a].charged <=
 		      accounts[a].limit, "seed %lu step %u: account %u", seed, step, a);
 	}
+	CHECK("invariant", broken == excess(), "seed %lu step %u: %lu promises are broken, not %lu",
+	      seed, step, broken, excess());
 }
 
 static void step(unsigned long seed, unsigned int i)
 {
 	unsigned int a = random_below(ACCOUNTS), n = random_below(NODES);
-	u64 nr = 1 + random_below(12);
+	u64 nr = 1 + random_below(12), back, broken;
 	bool may;
 
-	switch (random_below(5)) {
+	switch (random_below(seed % 2 ? 6 : 5)) {
 	case 0:
 	case 1:
 		may = possible(a, nr, -1) && accounts[a].charged + nr <= accounts[a].limit;
@@ -120,24 +154,37 @@ static void step(unsigned long seed, unsigned int i)
 		nr = nr < promised[a] ? nr : promised[a];
 		if (!nr)
 			break;
-		may = (mask_of(a) & 1 << n) && possible(a, nr, n);
+		may = (mask_of(a) & 1 << n) && assigned(a) >= nr && possible(a, nr, n);
 		if (dmem_ledger_take(&ledger, &accounts[a], n, nr)) {
 			CHECK("take", may, "seed %lu step %u", seed, i);
 			promised[a] -= nr;
 			used[a][n] += nr;
 			if (random_below(4))
 				break;
-			dmem_ledger_untake(&ledger, &accounts[a], n, nr);
+			back = seed % 2 ? random_below(nr + 1) : nr;
+			dmem_ledger_untake(&ledger, &accounts[a], n, nr, back);
 			promised[a] += nr;
 			used[a][n] -= nr;
+			size[n] -= nr - back;
 		} else {
 			CHECK("take", !may, "seed %lu step %u: node %u refused", seed, i, n);
 		}
 		break;
-	default:
+	case 4:
 		nr = nr < used[a][n] ? nr : used[a][n];
-		dmem_ledger_put(&ledger, &accounts[a], n, nr);
+		back = seed % 2 ? nr - !random_below(4) * random_below(nr + 1) : nr;
+		dmem_ledger_put(&ledger, &accounts[a], n, nr, back);
 		used[a][n] -= nr;
+		size[n] -= nr - back;
+		break;
+	default:
+		/* Never more than the node has, and mostly few. */
+		nr = random_below(3) < size[n] && size[n] ? 1 : 0;
+		broken = excess();
+		back = dmem_ledger_withdraw(&ledger, n, nr);
+		size[n] -= nr;
+		CHECK("withdraw", back == excess() - broken, "seed %lu step %u: %lu broken", seed,
+		      i, back);
 	}
 	check_invariants(seed, i);
 }
@@ -173,7 +220,7 @@ static void test_no_memory(void)
 	struct dmem_account account;
 	struct dmem_ledger l;
 
-	for (sim_fail_every = 1; sim_fail_every <= 5; sim_fail_every++) {
+	for (sim_fail_every = 1; sim_fail_every <= 6; sim_fail_every++) {
 		sim_allocations = 0;
 		CHECK("memory", dmem_ledger_init(&l, 3) == -ENOMEM, "init");
 	}

@@ -18,8 +18,13 @@ unsigned long sim_warnings, sim_fail_every, sim_allocations;
 #define END_B	(8 * DMEM_SPAN_UNITS)
 #define UNITS	(8 * DMEM_SPAN_UNITS)
 
-enum { ABSENT, FREE_CLEAN, FREE_DIRTY, OWNED };
+enum { ABSENT, FREE_CLEAN, FREE_DIRTY, OWNED, OUT };
 static u8 state[UNITS];
+
+/* What is known of a unit besides that. */
+enum { RETIRED = 1, POISONED = 2 };
+static u8 bad[UNITS];
+static unsigned long nr_bad, nr_out;
 
 struct owned {
 	unsigned long pfn, nr;
@@ -42,6 +47,9 @@ static void build(struct dmem_pool *pool, bool clear)
 	CHECK("build", !dmem_pool_add(pool, START_A, END_A, clear), "region A");
 	CHECK("build", !dmem_pool_add(pool, START_B, END_B, clear), "region B");
 	memset(state, ABSENT, sizeof(state));
+	memset(bad, 0, sizeof(bad));
+	nr_bad = 0;
+	nr_out = 0;
 	memset(state + START_A, FREE_DIRTY, END_A - START_A);
 	memset(state + START_B, FREE_DIRTY, END_B - START_B);
 	nr_free = END_A - START_A + END_B - START_B;
@@ -52,44 +60,138 @@ static void build(struct dmem_pool *pool, bool clear)
 static void model_alloc(const struct dmem_pool *pool, unsigned int order, unsigned long pfn,
 			unsigned long nr, bool dirty)
 {
-	unsigned long i, bad = 0, unsaid = 0;
+	unsigned long i, wrong = 0, unsaid = 0;
 
 	CHECK("alloc", !(pfn & (BIT(order) - 1)), "pfn %lx of order %u", pfn, order);
 	for (i = pfn; i < pfn + nr; i++) {
 		bool told = dirty && (order < DMEM_SPAN_ORDER || dmem_pool_chunk_dirty(pool, i));
 
-		bad += state[i] != FREE_CLEAN && state[i] != FREE_DIRTY;
+		wrong += state[i] != FREE_CLEAN && state[i] != FREE_DIRTY;
 		unsaid += state[i] == FREE_DIRTY && !told;
 		state[i] = OWNED;
 	}
-	CHECK("alloc", !bad, "%lu units of %lx were not free", bad, pfn);
+	CHECK("alloc", !wrong, "%lu units of %lx were not free", wrong, pfn);
 	CHECK("alloc", !unsaid, "%lu units of %lx are dirty, which was not said", unsaid, pfn);
 	nr_free -= nr;
 	owned[nr_owned++] = (struct owned) { pfn, nr };
 }
 
-static void model_free(unsigned long pfn, unsigned long nr)
+static void model_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr)
 {
-	memset(state + pfn, FREE_DIRTY, nr);
-	nr_free += nr;
+	unsigned long i, free = 0, got;
+
+	for (i = pfn; i < pfn + nr; i++) {
+		state[i] = bad[i] ? OUT : FREE_DIRTY;
+		free += !bad[i];
+	}
+	got = dmem_pool_free(pool, pfn, nr);
+	CHECK("free", got == free, "%lx, %lu: %lu came back, not %lu", pfn, nr, got, free);
+	nr_free += free;
+	nr_out += nr - free;
+}
+
+/* Retire one unit anywhere, or near others so that chunks with several are common. */
+static void step_retire(struct dmem_pool *pool)
+{
+	static unsigned long last = START_A;
+	unsigned long pfn = random_below(2) ? random_below(UNITS) : last + random_below(40);
+	bool poisoned = random_below(2), used = false, was_used;
+	int ret, expected;
+
+	if (pfn >= UNITS)
+		return;
+	last = pfn;
+	ret = dmem_pool_retire(pool, pfn, poisoned, &used);
+	if (state[pfn] == ABSENT) {
+		CHECK("retire", ret == -EINVAL, "%lx is not there: %d", pfn, ret);
+		return;
+	}
+	was_used = state[pfn] == OWNED;
+	expected = !bad[pfn] || (was_used && poisoned && !(bad[pfn] & POISONED));
+	CHECK("retire", ret == expected && used == was_used, "%lx: %d, used %d", pfn, ret, used);
+	nr_bad += !bad[pfn];
+	bad[pfn] |= RETIRED | (poisoned ? POISONED : 0);
+	if (!was_used && state[pfn] != OUT) {
+		state[pfn] = OUT;
+		nr_free--;
+		nr_out++;
+	}
+}
+
+/* What the pool tells of bad units, by both ways to ask. */
+static void check_retired(const struct dmem_pool *pool, unsigned long seed)
+{
+	static const unsigned long regions[][2] = { { START_A, END_A }, { START_B, END_B } };
+	unsigned long pfn = 0, i, r, found = 0, differ = 0, lost = 0;
+	bool used;
+
+	for (i = 0; i < UNITS; i++) {
+		if (!bad[i])
+			continue;
+		differ += !dmem_pool_find_retired(pool, 0, &pfn, &used) || pfn != i ||
+			used != (state[i] == OWNED);
+		pfn = i + 1;
+		found++;
+	}
+	CHECK("retired", !differ, "seed %lu: %lu of %lu units are not listed", seed, differ, found);
+	CHECK("retired", !dmem_pool_find_retired(pool, 0, &pfn, &used), "seed %lu: %lx is listed",
+	      seed, pfn);
+	i = found / 2;
+	pfn = 0;
+	CHECK("retired", dmem_pool_find_retired(pool, i, &pfn, &used) == (found > 0),
+	      "seed %lu: number %lu of %lu", seed, i, found);
+	for (; pfn < UNITS && found; pfn++)
+		i += !!bad[pfn];
+	CHECK("retired", i == found, "seed %lu: skipped to the wrong one", seed);
+
+	for (r = 0; r < ARRAY_SIZE(regions); r++) {
+		unsigned long at = regions[r][0], end = regions[r][1];
+
+		differ = 0;
+		for (i = at; i < end; i++) {
+			if (!(bad[i] & POISONED) && state[i] != OUT)
+				continue;
+			at = dmem_pool_next_lost(pool, at, end);
+			differ += at++ != i;
+			lost++;
+		}
+		differ += dmem_pool_next_lost(pool, at, end) != end;
+		CHECK("retired", !differ, "seed %lu: %lu of %lu lost units not found", seed,
+		      differ, lost);
+	}
 }
 
 static void clear_one(struct dmem_pool *pool)
 {
-	unsigned long pfn = 0, nr, bad = 0;
+	unsigned long pfn = 0, nr, wrong = 0;
+	bool used;
 
 	if (!dmem_pool_clear_begin(pool))
 		return;
 	while (dmem_pool_clear_next(pool, &pfn, &nr)) {
-		unsigned long i;
+		unsigned long i, hit = pfn + random_below(nr);
 
+		/* One may go bad while it is being cleared; it counts as free. */
+		if (!random_below(6) && !bad[hit]) {
+			CHECK("clear", dmem_pool_retire(pool, hit, true, &used) == 1 && !used,
+			      "%lx is free while it is being cleared", hit);
+			bad[hit] = RETIRED | POISONED;
+			state[hit] = OUT;
+			nr_bad++;
+			nr_out++;
+			nr_free--;
+		}
 		for (i = pfn; i < pfn + nr; i++) {
-			bad += state[i] == OWNED || state[i] == ABSENT;
+			if (dmem_pool_next_lost(pool, i, i + 1) == i) {
+				wrong += state[i] != OUT;
+				continue;
+			}
+			wrong += state[i] != FREE_DIRTY && state[i] != FREE_CLEAN;
 			state[i] = FREE_CLEAN;
 		}
 		pfn += nr;
 	}
-	CHECK("clear", !bad, "%lu units in use would have been cleared", bad);
+	CHECK("clear", !wrong, "%lu units that are not free would have been cleared", wrong);
 	dmem_pool_clear_end(pool);
 }
 
@@ -112,16 +214,25 @@ static void step_free(struct dmem_pool *pool)
 	unsigned long i = random_below(nr_owned);
 	struct owned *o = &owned[i], part = *o;
 
-	/* Chunks in part of what was allocated; units where it was given out in units. */
-	if (o->nr >= DMEM_CHUNK_UNITS && random_below(2)) {
+	/*
+	 * Chunks in part of what was allocated; units where it was given out in units, or where
+	 * they are bad.
+	 */
+	part.pfn += random_below(o->nr);
+	if (bad[part.pfn] && random_below(2))
+		part.nr = 1;
+	else
+		part = *o;
+	if (part.nr == 1 && o->nr > 1)
+		;
+	else if (o->nr >= DMEM_CHUNK_UNITS && random_below(2)) {
 		part.pfn += random_below(o->nr / DMEM_CHUNK_UNITS) * DMEM_CHUNK_UNITS;
 		part.nr = DMEM_CHUNK_UNITS;
 	} else if (o->nr < DMEM_CHUNK_UNITS && random_below(2)) {
 		part.pfn += random_below(o->nr);
 		part.nr = 1;
 	}
-	dmem_pool_free(pool, part.pfn, part.nr);
-	model_free(part.pfn, part.nr);
+	model_free(pool, part.pfn, part.nr);
 
 	if (part.pfn + part.nr < o->pfn + o->nr)
 		owned[nr_owned++] = (struct owned) { part.pfn + part.nr,
@@ -135,21 +246,33 @@ static void free_all(struct dmem_pool *pool)
 {
 	while (nr_owned) {
 		nr_owned--;
-		dmem_pool_free(pool, owned[nr_owned].pfn, owned[nr_owned].nr);
-		model_free(owned[nr_owned].pfn, owned[nr_owned].nr);
+		model_free(pool, owned[nr_owned].pfn, owned[nr_owned].nr);
 	}
 }
 
+static unsigned int whole_spans(void)
+{
+	static const unsigned long starts[] = { 3, 4, 6, 7 };
+	unsigned int i, whole = 0;
+
+	for (i = 0; i < ARRAY_SIZE(starts); i++)
+		whole += !memchr(state + starts[i] * DMEM_SPAN_UNITS, OUT, DMEM_SPAN_UNITS);
+	return whole;
+}
+
+/* Every third seed is without bad units, so that what they need cannot hide a fault elsewhere. */
 static void test_random(unsigned long seed)
 {
 	struct dmem_pool pool;
-	unsigned int i, spans = 0;
+	unsigned int i, spans = 0, whole;
 
 	rng = seed * 0x9e3779b97f4a7c15 + 1;
 	build(&pool, seed & 1);
 	sim_warnings = 0;
 	sim_fail_every = seed % 5 == 4 ? 3 : 0;
 	for (i = 0; i < 3000; i++) {
+		if (seed % 3 && !random_below(seed % 3 == 1 ? 200 : 8))
+			step_retire(&pool);
 		switch (random_below(8)) {
 		case 0:
 			step_alloc(&pool, DMEM_SPAN_ORDER, 1);
@@ -171,8 +294,13 @@ static void test_random(unsigned long seed)
 		}
 		CHECK("random", pool.nr_free == nr_free, "seed %lu step %u: %lu free, not %lu",
 		      seed, i, pool.nr_free, nr_free);
+		CHECK("random", pool.nr_out == nr_out, "seed %lu step %u: %lu out, not %lu",
+		      seed, i, pool.nr_out, nr_out);
+		if (!(i % 500))
+			check_retired(&pool, seed);
 	}
 	sim_fail_every = 0;
+	check_retired(&pool, seed);
 
 	/* Every free unit can be had, whatever the fragmentation. */
 	while (step_alloc(&pool, 0, 1000))
@@ -184,9 +312,13 @@ static void test_random(unsigned long seed)
 	while (pool.nr_queued)
 		clear_one(&pool);
 	CHECK("random", !memchr(state, FREE_DIRTY, sizeof(state)), "seed %lu: still dirty", seed);
+	CHECK("random", nr_out == nr_bad && nr_free + nr_out == pool.nr_units,
+	      "seed %lu: %lu free and %lu out", seed, nr_free, nr_out);
+	check_retired(&pool, seed);
+	whole = whole_spans();
 	while (step_alloc(&pool, DMEM_SPAN_ORDER, 1))
 		spans++;
-	CHECK("random", spans == 4, "seed %lu: %u whole spans", seed, spans);
+	CHECK("random", spans == whole, "seed %lu: %u whole spans, not %u", seed, spans, whole);
 	CHECK("random", !sim_warnings, "seed %lu: %lu warnings", seed, sim_warnings);
 	dmem_pool_destroy(&pool);
 }
@@ -273,6 +405,54 @@ static void test_clear_races(void)
 	dmem_pool_destroy(&pool);
 }
 
+static void test_retire(void)
+{
+	unsigned long pfn, nr, at, units = 0;
+	struct dmem_pool pool;
+	bool dirty, used;
+
+	/* A unit in a chunk that somebody has: it stays until it is freed, the others come back. */
+	build(&pool, false);
+	sim_warnings = 0;
+	dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty);
+	CHECK("retire", dmem_pool_retire(&pool, pfn + 7, false, &used) == 1 && used, "in use");
+	CHECK("retire", dmem_pool_next_lost(&pool, pfn, pfn + nr) == pfn + nr,
+	      "its owner may go on using it");
+	CHECK("retire", !dmem_pool_retire(&pool, pfn + 7, false, &used) && used, "again");
+	CHECK("retire", dmem_pool_retire(&pool, pfn + 7, true, &used) == 1 && used, "worse");
+	CHECK("retire", dmem_pool_next_lost(&pool, pfn, pfn + nr) == pfn + 7, "its data is lost");
+	CHECK("retire", !pool.nr_out, "%lu out", pool.nr_out);
+
+	/* That one alone, as a hole is punched for a good one; then all others. */
+	CHECK("retire", !dmem_pool_free(&pool, pfn + 7, 1) && pool.nr_out == 1, "it leaves");
+	CHECK("retire", dmem_pool_free(&pool, pfn, 7) == 7, "before it");
+	CHECK("retire", dmem_pool_free(&pool, pfn + 8, nr - 8) == nr - 8, "behind it");
+	CHECK("retire", pool.nr_free == pool.nr_units - 1, "%lu free", pool.nr_free);
+	CHECK("retire", !dmem_pool_retire(&pool, pfn + 7, true, &used) && !used, "has left");
+
+	/* Its neighbours can be had in units, and nobody else gets the chunk. */
+	for (units = 0; units < nr - 1 && !dmem_pool_alloc(&pool, 0, nr, &at, &nr, &dirty);) {
+		CHECK("retire", at + nr <= pfn + 7 || (at > pfn + 7 && at < pfn + 512),
+		      "%lx, %lu is not what is left", at, nr);
+		units += nr;
+		nr = DMEM_CHUNK_UNITS;
+	}
+	CHECK("retire", units == DMEM_CHUNK_UNITS - 1, "%lu units", units);
+	CHECK("retire", !sim_warnings, "%lu warnings", sim_warnings);
+	dmem_pool_free(&pool, pfn + 7, 1);
+	CHECK("retire", sim_warnings == 1, "freeing what has left is noticed");
+	dmem_pool_destroy(&pool);
+
+	/* At the edges of regions, and outside. */
+	build(&pool, false);
+	CHECK("retire", dmem_pool_retire(&pool, START_A - 1, true, &used) == -EINVAL, "before");
+	CHECK("retire", dmem_pool_retire(&pool, START_A, true, &used) == 1 && !used, "first");
+	CHECK("retire", dmem_pool_retire(&pool, END_A - 1, true, &used) == 1 && !used, "last");
+	CHECK("retire", dmem_pool_retire(&pool, END_A, true, &used) == -EINVAL, "behind");
+	CHECK("retire", pool.nr_out == 2 && pool.nr_free == pool.nr_units - 2, "both left");
+	dmem_pool_destroy(&pool);
+}
+
 static void test_add(void)
 {
 	struct dmem_pool pool = {};
@@ -299,6 +479,8 @@ static void test_cost(void)
 	CHECK("cost", (1UL << 30) / (span + used + 8) > 30000, "%zu bytes for each GiB",
 	      span + used);
 	CHECK("cost", span <= 400, "%zu bytes for a span that is not split", span);
+	CHECK("cost", sizeof(struct dmem_bad) <= 192, "%zu bytes for a chunk with bad units",
+	      sizeof(struct dmem_bad));
 }
 
 int main(void)
@@ -310,6 +492,7 @@ int main(void)
 	test_packing();
 	test_clean_first();
 	test_clear_races();
+	test_retire();
 	for (seed = 1; seed <= 12; seed++)
 		test_random(seed);
 	return check_result("pool");

@@ -96,6 +96,41 @@ static void pool_clear_test(struct kunit *test)
 	dmem_pool_destroy(&pool);
 }
 
+static void pool_retire_test(struct kunit *test)
+{
+	unsigned long pfn, nr, at = 0;
+	struct dmem_pool pool = {};
+	bool dirty, used;
+
+	KUNIT_ASSERT_EQ(test, dmem_pool_add(&pool, START, END, false), 0);
+	KUNIT_EXPECT_EQ(test, dmem_pool_retire(&pool, END, true, &used), -EINVAL);
+	KUNIT_ASSERT_EQ(test, dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty), 0);
+
+	/* In use: it leaves with the chunk. Only what is poisoned must not be touched before. */
+	KUNIT_EXPECT_EQ(test, dmem_pool_retire(&pool, pfn + 3, false, &used), 1);
+	KUNIT_EXPECT_TRUE(test, used);
+	KUNIT_EXPECT_EQ(test, dmem_pool_next_lost(&pool, pfn, pfn + nr), pfn + nr);
+	KUNIT_EXPECT_EQ(test, dmem_pool_retire(&pool, pfn + 3, true, &used), 1);
+	KUNIT_EXPECT_EQ(test, dmem_pool_retire(&pool, pfn + 3, true, &used), 0);
+	KUNIT_EXPECT_EQ(test, dmem_pool_next_lost(&pool, pfn, pfn + nr), pfn + 3);
+	KUNIT_EXPECT_EQ(test, pool.nr_out, 0);
+	KUNIT_EXPECT_EQ(test, dmem_pool_free(&pool, pfn, nr), nr - 1);
+	KUNIT_EXPECT_EQ(test, pool.nr_out, 1);
+
+	/* Free, and being cleared: it leaves at once and is not given back as clean. */
+	KUNIT_ASSERT_TRUE(test, dmem_pool_clear_begin(&pool));
+	KUNIT_EXPECT_EQ(test, dmem_pool_retire(&pool, pfn + 9, true, &used), 1);
+	KUNIT_EXPECT_FALSE(test, used);
+	dmem_pool_clear_end(&pool);
+	KUNIT_EXPECT_EQ(test, pool.nr_out, 2);
+	KUNIT_EXPECT_EQ(test, pool.nr_free, END - START - 2);
+	KUNIT_EXPECT_TRUE(test, dmem_pool_find_retired(&pool, 1, &at, &used));
+	KUNIT_EXPECT_EQ(test, at, pfn + 9);
+	at++;
+	KUNIT_EXPECT_FALSE(test, dmem_pool_find_retired(&pool, 0, &at, &used));
+	dmem_pool_destroy(&pool);
+}
+
 static void ledger_test(struct kunit *test)
 {
 	struct dmem_account any = {}, first = {};
@@ -120,8 +155,18 @@ static void ledger_test(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, dmem_ledger_take(&ledger, &first, 0, 10));
 	KUNIT_EXPECT_EQ(test, any.charged, 10);
 
-	dmem_ledger_put(&ledger, &any, 1, 10);
-	dmem_ledger_put(&ledger, &first, 0, 10);
+	dmem_ledger_put(&ledger, &any, 1, 10, 10);
+	dmem_ledger_put(&ledger, &first, 0, 10, 10);
+
+	/* A unit goes away: the promise moves, until there is no place left. */
+	KUNIT_EXPECT_EQ(test, dmem_ledger_promise(&ledger, &any, 19), 0);
+	KUNIT_EXPECT_EQ(test, dmem_ledger_withdraw(&ledger, 0, 1), 0);
+	KUNIT_EXPECT_EQ(test, dmem_ledger_withdraw(&ledger, 0, 1), 1);
+	KUNIT_EXPECT_EQ(test, any.broken, 1);
+	dmem_ledger_release(&ledger, &any, 19);
+	KUNIT_EXPECT_EQ(test, any.broken, 0);
+	KUNIT_EXPECT_EQ(test, dmem_ledger_available(&ledger, &any), 18);
+
 	first.limit = 4;
 	KUNIT_EXPECT_EQ(test, dmem_ledger_promise(&ledger, &first, 5), -ENOSPC);
 	KUNIT_EXPECT_EQ(test, dmem_ledger_available(&ledger, &first), 4);
@@ -134,6 +179,7 @@ static struct kunit_case dmemfs_cases[] = {
 	KUNIT_CASE(pool_add_test),
 	KUNIT_CASE(pool_sizes_test),
 	KUNIT_CASE(pool_clear_test),
+	KUNIT_CASE(pool_retire_test),
 	KUNIT_CASE(ledger_test),
 	{}
 };

@@ -21,11 +21,12 @@ int dmem_ledger_init(struct dmem_ledger *ledger, unsigned int nr_nodes)
 	ledger->nr_nodes = nr_nodes;
 	ledger->free = kcalloc(nr_nodes, sizeof(*ledger->free), GFP_KERNEL);
 	ledger->taken = kcalloc(nr_nodes, sizeof(*ledger->taken), GFP_KERNEL);
+	ledger->debt = kcalloc(nr_nodes, sizeof(*ledger->debt), GFP_KERNEL);
 	ledger->came_from = kcalloc(nr_nodes, sizeof(*ledger->came_from), GFP_KERNEL);
 	ledger->via = kcalloc(nr_nodes, sizeof(*ledger->via), GFP_KERNEL);
 	ledger->queue = kcalloc(nr_nodes, sizeof(*ledger->queue), GFP_KERNEL);
-	if (!ledger->free || !ledger->taken || !ledger->came_from || !ledger->via ||
-	    !ledger->queue) {
+	if (!ledger->free || !ledger->taken || !ledger->debt || !ledger->came_from ||
+	    !ledger->via || !ledger->queue) {
 		dmem_ledger_destroy(ledger);
 		return -ENOMEM;
 	}
@@ -41,6 +42,7 @@ void dmem_ledger_destroy(struct dmem_ledger *ledger)
 	kfree(ledger->queue);
 	kfree(ledger->via);
 	kfree(ledger->came_from);
+	kfree(ledger->debt);
 	kfree(ledger->taken);
 	kfree(ledger->free);
 	memset(ledger, 0, sizeof(*ledger));
@@ -60,6 +62,7 @@ int dmem_account_init(struct dmem_account *account, struct dmem_ledger *ledger)
 	INIT_LIST_HEAD(&account->entry);
 	account->limit = U64_MAX;
 	account->charged = 0;
+	account->broken = 0;
 	account->allowed = kcalloc(ledger->nr_nodes, sizeof(*account->allowed), GFP_KERNEL);
 	account->promised = kcalloc(ledger->nr_nodes, sizeof(*account->promised), GFP_KERNEL);
 	if (!account->allowed || !account->promised) {
@@ -204,6 +207,25 @@ static void unplace(struct dmem_ledger *ledger, struct dmem_account *account, u6
 	WARN_ON_ONCE(nr);
 }
 
+/* Memory of a node was added: see whose broken promises can be kept again. */
+static void mend(struct dmem_ledger *ledger)
+{
+	struct dmem_account *account;
+
+	list_for_each_entry(account, &ledger->accounts, entry)
+		if (account->broken)
+			account->broken -= place(ledger, account, account->broken);
+}
+
+/* Units of a node come back, if they are not owed. */
+static void add_free(struct dmem_ledger *ledger, unsigned int node, u64 nr)
+{
+	u64 paid = min(nr, ledger->debt[node]);
+
+	ledger->debt[node] -= paid;
+	ledger->free[node] += nr - paid;
+}
+
 /**
  * dmem_ledger_promise() - promise memory
  * @ledger:  the ledger
@@ -237,8 +259,12 @@ int dmem_ledger_promise(struct dmem_ledger *ledger, struct dmem_account *account
  */
 void dmem_ledger_release(struct dmem_ledger *ledger, struct dmem_account *account, u64 nr)
 {
-	unplace(ledger, account, nr);
+	u64 broken = min(nr, account->broken);
+
+	account->broken -= broken;
+	unplace(ledger, account, nr - broken);
 	account->charged -= nr;
+	mend(ledger);
 }
 
 /**
@@ -249,7 +275,7 @@ void dmem_ledger_release(struct dmem_ledger *ledger, struct dmem_account *accoun
  * @nr:      units, no more than are promised
  *
  * Return: true if the node can give all of it while every other promise can still be kept; false,
- * and nothing has changed for the account, if it cannot.
+ * and nothing has changed for the account, if it cannot or if so many of its promises are broken.
  */
 bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 		      unsigned int node, u64 nr)
@@ -258,6 +284,10 @@ bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 	unsigned int n;
 
 	if (!account->allowed[node] || ledger->free[node] < nr)
+		return false;
+	for (n = 0; n < ledger->nr_nodes; n++)
+		all += account->promised[n];
+	if (all < nr)
 		return false;
 
 	if (unpromised(ledger, node) >= nr - here) {
@@ -271,8 +301,6 @@ bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 	 * Others must move. Where to may depend on where the rest of our promises is: see if there
 	 * is a place for all of it when the node is smaller by @nr.
 	 */
-	for (n = 0; n < ledger->nr_nodes; n++)
-		all += account->promised[n];
 	unplace(ledger, account, all);
 	if (vacate(ledger, node, nr) == nr) {
 		u64 placed;
@@ -290,31 +318,67 @@ bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 }
 
 /**
- * dmem_ledger_untake() - undo dmem_ledger_take(): the memory is back and promised again
+ * dmem_ledger_untake() - undo dmem_ledger_take(): the memory is promised again
  * @ledger:  the ledger
  * @account: who gets the promise back
  * @node:    where the memory was taken
  * @nr:      units
+ * @back:    of these, units that come back to the node; the others have gone away
  */
 void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account,
-			unsigned int node, u64 nr)
+			unsigned int node, u64 nr, u64 back)
 {
-	ledger->free[node] += nr;
-	assign(ledger, account, node, nr);
+	u64 paid = min(back, ledger->debt[node]);
+
+	add_free(ledger, node, back);
+	assign(ledger, account, node, back - paid);
+	account->broken += nr - (back - paid);
+	mend(ledger);
 }
 
 /**
- * dmem_ledger_put() - memory came back
+ * dmem_ledger_put() - an account has memory no more
  * @ledger:  the ledger
  * @account: who had it
  * @node:    where it belongs
  * @nr:      units
+ * @back:    of these, units that come back to the node; the others have gone away
  */
 void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
-		     unsigned int node, u64 nr)
+		     unsigned int node, u64 nr, u64 back)
 {
-	ledger->free[node] += nr;
+	add_free(ledger, node, back);
 	account->charged -= nr;
+	mend(ledger);
+}
+
+/**
+ * dmem_ledger_withdraw() - free memory has gone away
+ * @ledger: the ledger
+ * @node:   where it was
+ * @nr:     units
+ *
+ * Units that are taken already, by somebody who has still to look for them, are owed.
+ *
+ * Return: how many promises are broken by it.
+ */
+u64 dmem_ledger_withdraw(struct dmem_ledger *ledger, unsigned int node, u64 nr)
+{
+	u64 gone = min(nr, ledger->free[node]), missing;
+	struct dmem_account *account;
+
+	ledger->debt[node] += nr - gone;
+	missing = gone - vacate(ledger, node, gone);
+	nr = missing;
+	list_for_each_entry(account, &ledger->accounts, entry) {
+		u64 part = min(missing, account->promised[node]);
+
+		unassign(ledger, account, node, part);
+		account->broken += part;
+		missing -= part;
+	}
+	ledger->free[node] -= gone;
+	return nr;
 }
 
 /**

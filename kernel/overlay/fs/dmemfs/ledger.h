@@ -15,11 +15,17 @@
  *	free on node 0:  ########....      # assigned to a promise
  *	free on node 1:  ####........      . not promised
  *
+ * Memory can go away for good: the hardware has lost it. What is not promised goes first. Where all
+ * is promised, a promise is broken: nothing is assigned to it any more, and whoever comes last to
+ * touch what was promised to that account finds nothing. Memory that comes back mends promises
+ * before it can be promised again.
+ *
  * Knows nodes as numbers from 0 to nr_nodes - 1 and memory as a count of units. Pure, like the
  * pool; the caller serializes all calls for a ledger.
  *
  * Invariants, for each node: the sum of promised[] over all accounts is taken[], and
- * taken[] <= free[]. For each account: promised[] is 0 outside its nodes.
+ * taken[] <= free[]. For each account: promised[] is 0 outside its nodes, and the sum of promised[],
+ * of broken, and of what it has is charged. No broken promise could be mended.
  */
 #ifndef _DMEMFS_LEDGER_H
 #define _DMEMFS_LEDGER_H
@@ -32,6 +38,7 @@
  * @nr_nodes: number of nodes
  * @free:     per node, units that nobody has
  * @taken:    per node, of these, units assigned to promises
+ * @debt:     per node, units that have gone away while they were taken; the next that come back pay
  * @accounts: all accounts
  * @came_from: scratch space of the path search
  * @via:      scratch space of the path search
@@ -41,6 +48,7 @@ struct dmem_ledger {
 	unsigned int nr_nodes;
 	u64 *free;
 	u64 *taken;
+	u64 *debt;
 	struct list_head accounts;
 	int *came_from;
 	struct dmem_account **via;
@@ -54,6 +62,7 @@ struct dmem_ledger {
  * @charged:  units promised and used now
  * @allowed:  per node, whether memory may come from it
  * @promised: per node, units of the promises that are assigned to it
+ * @broken:   units of the promises that no memory is assigned to
  */
 struct dmem_account {
 	struct list_head entry;
@@ -61,6 +70,7 @@ struct dmem_account {
 	u64 charged;
 	bool *allowed;
 	u64 *promised;
+	u64 broken;
 };
 
 int dmem_ledger_init(struct dmem_ledger *ledger, unsigned int nr_nodes);
@@ -75,9 +85,10 @@ void dmem_ledger_release(struct dmem_ledger *ledger, struct dmem_account *accoun
 bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 		      unsigned int node, u64 nr);
 void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account,
-			unsigned int node, u64 nr);
+			unsigned int node, u64 nr, u64 back);
 void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
-		     unsigned int node, u64 nr);
+		     unsigned int node, u64 nr, u64 back);
+u64 dmem_ledger_withdraw(struct dmem_ledger *ledger, unsigned int node, u64 nr);
 
 u64 dmem_ledger_available(struct dmem_ledger *ledger, struct dmem_account *account);
 

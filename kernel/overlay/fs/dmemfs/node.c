@@ -380,7 +380,7 @@ static bool take(struct dmem_account *account, const struct dmem_node *node, u64
 static void untake(struct dmem_account *account, const struct dmem_node *node, u64 nr)
 {
 	spin_lock(&ledger_lock);
-	dmem_ledger_untake(&ledger, account, node->number, nr);
+	dmem_ledger_untake(&ledger, account, node->number, nr, nr);
 	spin_unlock(&ledger_lock);
 }
 
@@ -524,7 +524,7 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 	while (piece.nr) {
 		struct dmem_range *range = range_of(piece.pfn);
 		struct dmem_node *node;
-		unsigned long nr;
+		unsigned long nr, back;
 
 		if (WARN_ON_ONCE(!range))
 			return;
@@ -533,15 +533,15 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 		trace_dmemfs_free(node->nid, piece.pfn, nr);
 
 		mutex_lock(&node->lock);
-		dmem_pool_free(&node->pool, piece.pfn, nr);
+		back = dmem_pool_free(&node->pool, piece.pfn, nr);
 		mutex_unlock(&node->lock);
 
 		/* Only now, or somebody might look for it in the pool in vain. */
 		spin_lock(&ledger_lock);
 		if (promised)
-			dmem_ledger_untake(&ledger, account, node->number, nr);
+			dmem_ledger_untake(&ledger, account, node->number, nr, back);
 		else
-			dmem_ledger_put(&ledger, account, node->number, nr);
+			dmem_ledger_put(&ledger, account, node->number, nr, back);
 		spin_unlock(&ledger_lock);
 
 		wake_up(&node->freed);

@@ -2,10 +2,13 @@
 #include <linux/align.h>
 #include <linux/bitmap.h>
 #include <linux/bug.h>
+#include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+
+#include <asm/barrier.h>
 
 #include "pool.h"
 
@@ -218,10 +221,16 @@ void dmem_pool_destroy(struct dmem_pool *pool)
 
 	for (r = 0; r < pool->nr_regions; r++) {
 		struct dmem_region_state *region = &pool->regions[r];
-		unsigned long i;
+		unsigned long i, chunk;
 
-		for (i = 0; i < region->nr_spans; i++)
-			kvfree(region->spans[i].used);
+		for (i = 0; i < region->nr_spans; i++) {
+			struct dmem_span *span = &region->spans[i];
+
+			for (chunk = 0; span->bad && chunk < DMEM_SPAN_CHUNKS; chunk++)
+				kfree(span->bad[chunk]);
+			kfree(span->bad);
+			kvfree(span->used);
+		}
 		kvfree(region->spans);
 		kvfree(region->index[0]);
 	}
@@ -334,11 +343,25 @@ static int alloc_chunk(struct dmem_pool *pool, unsigned long *ret_pfn, bool *ret
 	return 0;
 }
 
-/* Split another chunk, so that there is room for units. */
-static int split_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_region,
-		       unsigned long *ret_span, unsigned long *ret_chunk)
+/* Mark a busy chunk as handed out in units. The caller says which of them are used. */
+static int split_chunk(struct dmem_span *span, unsigned long chunk, gfp_t gfp)
 {
 	const size_t words = DMEM_SPAN_UNITS / BITS_PER_LONG;
+
+	if (!span->used) {
+		span->used = kvcalloc(words, sizeof(long), gfp);
+		if (!span->used)
+			return -ENOMEM;
+	}
+	__set_bit(chunk, span->split);
+	span->nr_split++;
+	return 0;
+}
+
+/* Split another chunk, so that there is room for units. */
+static int split_free_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_region,
+			    unsigned long *ret_span, unsigned long *ret_chunk)
+{
 	struct dmem_region_state *region;
 	struct dmem_span *span;
 	unsigned long i, chunk;
@@ -349,16 +372,12 @@ static int split_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_re
 		return ret;
 
 	span = &region->spans[i];
-	if (!span->used) {
-		span->used = kvcalloc(words, sizeof(long), GFP_KERNEL);
-		if (!span->used) {
-			chunk_set_busy(pool, span, chunk, false);
-			return -ENOMEM;
-		}
+	ret = split_chunk(span, chunk, GFP_KERNEL);
+	if (ret) {
+		chunk_set_busy(pool, span, chunk, false);
+		return ret;
 	}
 	bitmap_zero(chunk_used(span, chunk), DMEM_CHUNK_UNITS);
-	__set_bit(chunk, span->split);
-	span->nr_split++;
 
 	*ret_region = region;
 	*ret_span = i;
@@ -383,7 +402,7 @@ static int alloc_units(struct dmem_pool *pool, unsigned long want, unsigned long
 	} else if (find_span(pool, DMEM_ROOM, true, &region, &i)) {
 		chunk = find_last_bit(region->spans[i].room, DMEM_SPAN_CHUNKS);
 	} else {
-		ret = split_chunk(pool, &region, &i, &chunk);
+		ret = split_free_chunk(pool, &region, &i, &chunk);
 		if (ret)
 			return ret;
 	}
@@ -455,9 +474,36 @@ bool dmem_pool_chunk_dirty(const struct dmem_pool *pool, unsigned long pfn)
 	return test_bit(chunk_number(pfn), region->spans[span_number(region, pfn)].dirty);
 }
 
-/* @nr units from @pfn, all in one chunk */
-static void free_in_chunk(struct dmem_pool *pool, struct dmem_region_state *region,
-			  unsigned long pfn, unsigned long nr)
+/* The retired units of a chunk, or NULL. */
+static struct dmem_bad *chunk_bad(const struct dmem_span *span, unsigned long chunk)
+{
+	/* Pairs with smp_store_release() in make_bad(), for those who do not serialize. */
+	struct dmem_bad **bad = READ_ONCE(span->bad);
+
+	return bad ? READ_ONCE(bad[chunk]) : NULL;
+}
+
+/* Take the retired units out of @nr freed ones of a chunk. Returns how many. */
+static unsigned long withdraw(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
+			      unsigned long first, unsigned long nr)
+{
+	struct dmem_bad *bad = chunk_bad(span, chunk);
+	unsigned long unit, nr_out = 0;
+
+	for (unit = find_next_bit(bad->retired, first + nr, first); unit < first + nr;
+	     unit = find_next_bit(bad->retired, first + nr, unit + 1)) {
+		/* To all others it looks used, so the chunk stays split and is never joined. */
+		__set_bit(unit, chunk_used(span, chunk));
+		set_bit(unit, bad->out);
+		nr_out++;
+	}
+	pool->nr_out += nr_out;
+	return nr_out;
+}
+
+/* @nr units from @pfn, all in one chunk. Returns how many of them are free now. */
+static unsigned long free_in_chunk(struct dmem_pool *pool, struct dmem_region_state *region,
+				   unsigned long pfn, unsigned long nr)
 {
 	unsigned long span_nr = span_number(region, pfn);
 	struct dmem_span *span = &region->spans[span_nr];
@@ -465,50 +511,61 @@ static void free_in_chunk(struct dmem_pool *pool, struct dmem_region_state *regi
 	unsigned long first = pfn & (DMEM_CHUNK_UNITS - 1);
 
 	if (WARN_ON_ONCE(!test_bit(chunk, span->busy)))
-		return;
+		return 0;
 
 	if (test_bit(chunk, span->split)) {
+		const struct dmem_bad *bad = chunk_bad(span, chunk);
 		unsigned long *used = chunk_used(span, chunk);
 
 		if (WARN_ON_ONCE(find_next_zero_bit(used, first + nr, first) < first + nr))
-			return;
+			return 0;
+		if (WARN_ON_ONCE(bad && find_next_bit(bad->out, first + nr, first) < first + nr))
+			return 0;
 		chunk_set_dirty(pool, span, chunk, true);
 		bitmap_clear(used, first, nr);
+		if (bad)
+			nr -= withdraw(pool, span, chunk, first, nr);
 		chunk_settle(pool, span, chunk);
 	} else {
 		/* What was handed out as a chunk comes back as one. */
 		if (WARN_ON_ONCE(nr != DMEM_CHUNK_UNITS))
-			return;
+			return 0;
 		chunk_set_dirty(pool, span, chunk, true);
 		chunk_set_busy(pool, span, chunk, false);
 	}
 	span_changed(region, span_nr);
 	pool->nr_free += nr;
+	return nr;
 }
 
 /**
  * dmem_pool_free() - take memory back, as dirty
  * @pool: the pool
  * @pfn:  first page number
- * @nr:   units, all handed out. Whole chunks, except where the memory was handed out in units.
+ * @nr:   units, all handed out. Whole chunks, except where the memory was handed out in units or
+ *        the chunk has a retired unit.
  *
- * A double free is reported once and ignored.
+ * Retired units leave the pool. A double free is reported once and ignored.
+ *
+ * Return: how many units are free now, @nr less those that left.
  */
-void dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr)
+unsigned long dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr)
 {
 	struct dmem_region_state *region = pool_region(pool, pfn);
+	unsigned long nr_freed = 0;
 
 	if (WARN_ON_ONCE(!region || nr > region->end - pfn))
-		return;
+		return 0;
 
 	while (nr) {
 		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1);
 		unsigned long part = min(nr, DMEM_CHUNK_UNITS - offset);
 
-		free_in_chunk(pool, region, pfn, part);
+		nr_freed += free_in_chunk(pool, region, pfn, part);
 		pfn += part;
 		nr -= part;
 	}
+	return nr_freed;
 }
 
 /**
@@ -611,12 +668,194 @@ void dmem_pool_clear_end(struct dmem_pool *pool)
 	chunk = chunk_number(pool->clearing);
 	if (test_bit(chunk, span->split)) {
 		unsigned long *used = chunk_used(span, chunk);
+		const struct dmem_bad *bad = chunk_bad(span, chunk);
 
 		bitmap_andnot(used, used, pool->clear_taken, DMEM_CHUNK_UNITS);
+		/* What was retired meanwhile has left already. */
+		if (bad)
+			bitmap_or(used, used, bad->out, DMEM_CHUNK_UNITS);
 		chunk_settle(pool, span, chunk);
 	} else {
 		chunk_set_busy(pool, span, chunk, false);
 	}
 	span_changed(region, span_nr);
 	pool->clearing = 0;
+}
+
+/* Room to note retired units of a chunk. What is there already is left alone. */
+static struct dmem_bad *make_bad(struct dmem_span *span, unsigned long chunk, gfp_t gfp)
+{
+	struct dmem_bad *bad;
+
+	if (!span->bad) {
+		struct dmem_bad **table = kcalloc(DMEM_SPAN_CHUNKS, sizeof(*table), gfp);
+
+		if (!table)
+			return NULL;
+		smp_store_release(&span->bad, table);
+	}
+	bad = span->bad[chunk];
+	if (!bad) {
+		bad = kcalloc(1, sizeof(*bad), gfp);
+		if (bad)
+			smp_store_release(&span->bad[chunk], bad);
+	}
+	return bad;
+}
+
+/*
+ * Make sure that a chunk is split, whoever has it: a unit of it is going to leave. If the chunk is
+ * just being cleared, dmem_pool_clear_end() will find it split.
+ */
+static int split_any_chunk(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
+			   gfp_t gfp)
+{
+	bool free = !test_bit(chunk, span->busy);
+	int ret;
+
+	if (test_bit(chunk, span->split))
+		return 0;
+	ret = split_chunk(span, chunk, gfp);
+	if (ret)
+		return ret;
+	if (free) {
+		chunk_set_busy(pool, span, chunk, true);
+		bitmap_zero(chunk_used(span, chunk), DMEM_CHUNK_UNITS);
+	} else {
+		bitmap_fill(chunk_used(span, chunk), DMEM_CHUNK_UNITS);
+	}
+	return 0;
+}
+
+/**
+ * dmem_pool_retire() - never hand out a unit again
+ * @pool:     the pool
+ * @pfn:      page number
+ * @poisoned: its contents are lost
+ * @ret_used: somebody has it; it leaves the pool when it is freed
+ *
+ * Return: %1 if the unit has left the pool, or what its owner has to know is new (it is retired,
+ * or it is poisoned now); %0 if nothing is new; -EINVAL if the pool has no such unit; -ENOMEM.
+ * @ret_used is set unless it is an error.
+ */
+int dmem_pool_retire(struct dmem_pool *pool, unsigned long pfn, bool poisoned, bool *ret_used)
+{
+	struct dmem_region_state *region = pool_region(pool, pfn);
+	unsigned long unit = pfn & (DMEM_CHUNK_UNITS - 1);
+	unsigned long chunk = chunk_number(pfn), span_nr;
+	bool known, was_poisoned, cleared;
+	struct dmem_span *span;
+	struct dmem_bad *bad;
+
+	if (!region)
+		return -EINVAL;
+	span_nr = span_number(region, pfn);
+	span = &region->spans[span_nr];
+	/* A unit that is forgotten would be handed out. */
+	bad = make_bad(span, chunk, GFP_KERNEL | __GFP_NOFAIL);
+	if (!bad || split_any_chunk(pool, span, chunk, GFP_KERNEL | __GFP_NOFAIL))
+		return -ENOMEM;
+
+	known = test_bit(unit, bad->retired);
+	was_poisoned = test_bit(unit, bad->poisoned);
+	set_bit(unit, bad->retired);
+	if (poisoned)
+		set_bit(unit, bad->poisoned);
+	if (known) {
+		*ret_used = !test_bit(unit, bad->out);
+		return *ret_used && poisoned && !was_poisoned;
+	}
+
+	cleared = pool->clearing == pfn - unit && test_bit(unit, pool->clear_taken);
+	*ret_used = test_bit(unit, chunk_used(span, chunk)) && !cleared;
+	if (!*ret_used) {
+		withdraw(pool, span, chunk, unit, 1);
+		pool->nr_free--;
+	}
+	chunk_settle(pool, span, chunk);
+	span_changed(region, span_nr);
+	return 1;
+}
+
+/**
+ * dmem_pool_next_lost() - find memory that nobody may touch
+ * @pool: the pool
+ * @pfn:  first page number to look at
+ * @end:  first page number behind, in the same region
+ *
+ * Context: needs no serialization.
+ * Return: the first page number of a unit that is poisoned or has left the pool, or @end.
+ */
+unsigned long dmem_pool_next_lost(const struct dmem_pool *pool, unsigned long pfn,
+				  unsigned long end)
+{
+	const struct dmem_region_state *region = pool_region(pool, pfn);
+
+	while (region && pfn < end) {
+		const struct dmem_span *span = &region->spans[span_number(region, pfn)];
+		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1), poisoned, out;
+		const struct dmem_bad *bad;
+
+		if (!READ_ONCE(span->bad)) {
+			pfn = (pfn | (DMEM_SPAN_UNITS - 1)) + 1;
+			continue;
+		}
+		bad = chunk_bad(span, chunk_number(pfn));
+		if (bad) {
+			poisoned = find_next_bit(bad->poisoned, DMEM_CHUNK_UNITS, offset);
+			out = find_next_bit(bad->out, DMEM_CHUNK_UNITS, offset);
+			if (min(poisoned, out) < DMEM_CHUNK_UNITS)
+				return min(pfn - offset + min(poisoned, out), end);
+		}
+		pfn = pfn - offset + DMEM_CHUNK_UNITS;
+	}
+	return end;
+}
+
+/* The first retired unit of a chunk at or behind @unit, after @skip others */
+static bool find_in_chunk(const struct dmem_bad *bad, unsigned long *unit, unsigned long *skip)
+{
+	for_each_set_bit_from(*unit, bad->retired, DMEM_CHUNK_UNITS)
+		if (!(*skip)--)
+			return true;
+	return false;
+}
+
+/**
+ * dmem_pool_find_retired() - list the units that are retired, sorted
+ * @pool:     the pool
+ * @skip:     how many to pass over
+ * @pfn:      in: where to look on, 0 at first; out: page number of the unit
+ * @ret_used: somebody has it
+ *
+ * Return: false if there is none.
+ */
+bool dmem_pool_find_retired(const struct dmem_pool *pool, unsigned long skip, unsigned long *pfn,
+			    bool *ret_used)
+{
+	unsigned int r;
+
+	for (r = 0; r < pool->nr_regions; r++) {
+		const struct dmem_region_state *region = &pool->regions[r];
+		unsigned long at = max(*pfn, region->start);
+
+		while (at < region->end) {
+			const struct dmem_span *span = &region->spans[span_number(region, at)];
+			unsigned long unit = at & (DMEM_CHUNK_UNITS - 1);
+			const struct dmem_bad *bad = chunk_bad(span, chunk_number(at));
+
+			at -= unit;
+			if (!span->bad) {
+				at = (at | (DMEM_SPAN_UNITS - 1)) + 1;
+				continue;
+			}
+			if (bad && find_in_chunk(bad, &unit, &skip)) {
+				*pfn = at + unit;
+				*ret_used = !test_bit(unit, bad->out);
+				return true;
+			}
+			at += DMEM_CHUNK_UNITS;
+		}
+	}
+	return false;
 }

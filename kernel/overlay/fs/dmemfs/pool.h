@@ -22,7 +22,14 @@
  * Free memory is dirty (may hold what an earlier owner wrote) or clean (all zeroes). Clean memory
  * is preferred. A chunk is dirty as a whole: for a split one the mark speaks of its free units.
  *
- * The caller serializes all calls for a pool.
+ * A unit can be retired: it is not handed out again. If it is free it leaves the pool at once, else
+ * when its owner frees it. Its chunk is split from then on, so that the units around it stay in the
+ * pool, and neither the chunk nor its span is ever whole again. A unit can also be poisoned: it is
+ * retired, and its contents are lost, so that not even its owner may touch it. Such units are few:
+ * a span that has any costs 4 KiB for a table and 192 bytes for each of its chunks that has any,
+ * besides being split.
+ *
+ * The caller serializes all calls for a pool, except where a function says otherwise.
  */
 #ifndef _DMEMFS_POOL_H
 #define _DMEMFS_POOL_H
@@ -38,8 +45,24 @@
 #define DMEM_SPAN_CHUNKS	BIT(DMEM_SPAN_ORDER - DMEM_CHUNK_ORDER)
 
 /**
+ * struct dmem_bad - units of one chunk that are not handed out again
+ * @retired:  all of them
+ * @poisoned: of these, those whose contents are lost
+ * @out:      of these, those that have left the pool: neither free nor used
+ *
+ * Bits are only ever set.
+ */
+struct dmem_bad {
+	DECLARE_BITMAP(retired, DMEM_CHUNK_UNITS);
+	DECLARE_BITMAP(poisoned, DMEM_CHUNK_UNITS);
+	DECLARE_BITMAP(out, DMEM_CHUNK_UNITS);
+};
+
+/**
  * struct dmem_span - state of the chunks of one aligned PUD_SIZE of address space
- * @used:     one bit per unit, only valid for split chunks; NULL while no chunk is split
+ * @used:     one bit per unit, set unless it is free; only valid for split chunks; NULL while no
+ *            chunk is split
+ * @bad:      for each chunk its retired units, or NULL; NULL while the span has none
  * @busy:     chunk is not free as a whole: handed out, split, being cleared, or not ours
  * @split:    chunk is handed out in units
  * @room:     split chunk with at least one free unit
@@ -52,6 +75,7 @@
  */
 struct dmem_span {
 	unsigned long *used;
+	struct dmem_bad **bad;
 	DECLARE_BITMAP(busy, DMEM_SPAN_CHUNKS);
 	DECLARE_BITMAP(split, DMEM_SPAN_CHUNKS);
 	DECLARE_BITMAP(room, DMEM_SPAN_CHUNKS);
@@ -97,6 +121,7 @@ struct dmem_region_state {
  * @nr_regions:  length of @regions
  * @nr_units:    units in all regions
  * @nr_free:     units that nobody owns, clean or not, those being cleared included
+ * @nr_out:      units that have left the pool
  * @nr_queued:   chunks that could be cleared now: queued, and free or with room
  * @clearing:    page number of the chunk that is being cleared, or 0
  * @clear_taken: for a split chunk: the units that were free when clearing began
@@ -106,6 +131,7 @@ struct dmem_pool {
 	unsigned int nr_regions;
 	unsigned long nr_units;
 	unsigned long nr_free;
+	unsigned long nr_out;
 	unsigned long nr_queued;
 	unsigned long clearing;
 	DECLARE_BITMAP(clear_taken, DMEM_CHUNK_UNITS);
@@ -116,11 +142,17 @@ void dmem_pool_destroy(struct dmem_pool *pool);
 
 int dmem_pool_alloc(struct dmem_pool *pool, unsigned int order, unsigned long want,
 		    unsigned long *ret_pfn, unsigned long *ret_nr, bool *ret_dirty);
-void dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr);
+unsigned long dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned long nr);
 bool dmem_pool_chunk_dirty(const struct dmem_pool *pool, unsigned long pfn);
 
 bool dmem_pool_clear_begin(struct dmem_pool *pool);
 bool dmem_pool_clear_next(const struct dmem_pool *pool, unsigned long *pfn, unsigned long *nr);
 void dmem_pool_clear_end(struct dmem_pool *pool);
+
+int dmem_pool_retire(struct dmem_pool *pool, unsigned long pfn, bool poisoned, bool *ret_used);
+unsigned long dmem_pool_next_lost(const struct dmem_pool *pool, unsigned long pfn,
+				  unsigned long end);
+bool dmem_pool_find_retired(const struct dmem_pool *pool, unsigned long skip, unsigned long *pfn,
+			    bool *ret_used);
 
 #endif /* _DMEMFS_POOL_H */

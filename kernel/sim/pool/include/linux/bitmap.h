@@ -20,6 +20,8 @@ static inline void __set_bit(unsigned long nr, unsigned long *map)
 	map[nr / BITS_PER_LONG] |= BIT(nr % BITS_PER_LONG);
 }
 
+#define set_bit	__set_bit
+
 static inline void __clear_bit(unsigned long nr, unsigned long *map)
 {
 	map[nr / BITS_PER_LONG] &= ~BIT(nr % BITS_PER_LONG);
@@ -58,6 +60,9 @@ static inline unsigned long find_next_zero_bit(const unsigned long *map, unsigne
 #define find_first_zero_bit(map, size)	find_next_zero_bit(map, size, 0)
 #define for_each_set_bit(bit, map, size)						\
 	for ((bit) = find_first_bit(map, size); (bit) < (size);				\
+	     (bit) = find_next_bit(map, size, (bit) + 1))
+#define for_each_set_bit_from(bit, map, size)						\
+	for ((bit) = find_next_bit(map, size, bit); (bit) < (size);			\
 	     (bit) = find_next_bit(map, size, (bit) + 1))
 
 static inline unsigned long find_last_bit(const unsigned long *map, unsigned long size)
@@ -135,6 +140,15 @@ static inline void bitmap_and(unsigned long *to, const unsigned long *a, const u
 
 	for (i = 0; i < BITS_TO_LONGS(bits); i++)
 		to[i] = a[i] & b[i];
+}
+
+static inline void bitmap_or(unsigned long *to, const unsigned long *a, const unsigned long *b,
+			     unsigned long bits)
+{
+	unsigned long i;
+
+	for (i = 0; i < BITS_TO_LONGS(bits); i++)
+		to[i] = a[i] | b[i];
 }
 
 static inline void bitmap_andnot(unsigned long *to, const unsigned long *a, const unsigned long *b,

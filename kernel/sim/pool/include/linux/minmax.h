@@ -9,4 +9,11 @@
 	__a < __b ? __a : __b;		\
 })
 
+#define max(a, b) ({			\
+	__typeof__(a) __a = (a);	\
+	__typeof__(b) __b = (b);	\
+					\
+	__a > __b ? __a : __b;		\
+})
+
 #endif

@@ -4,15 +4,17 @@
 
 #include <stdlib.h>
 
-#define GFP_KERNEL 0
+typedef unsigned int gfp_t;
 
-/* Every sim_fail_every'th allocation fails, if that is not 0. */
+#define GFP_KERNEL	0
+#define __GFP_NOFAIL	1
+
+/* Every sim_fail_every'th allocation that may fail does, if that is not 0. */
 extern unsigned long sim_fail_every, sim_allocations;
 
-static inline void *kvcalloc(size_t nr, size_t size, int gfp)
+static inline void *kvcalloc(size_t nr, size_t size, gfp_t gfp)
 {
-	(void)gfp;
-	if (sim_fail_every && ++sim_allocations % sim_fail_every == 0)
+	if (!(gfp & __GFP_NOFAIL) && sim_fail_every && ++sim_allocations % sim_fail_every == 0)
 		return NULL;
 	return calloc(nr, size);
 }

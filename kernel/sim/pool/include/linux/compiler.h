@@ -1,0 +1,2 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
