@@ -24,11 +24,16 @@
  *   Without the entry x86 maps such memory uncached. memunmap() drops the entry again, so loading,
  *   unloading and loading again works.
  * - Never use pfn_to_page() or anything that does, such as vm_insert_page() or virt_to_page().
+ * - Handle memory errors, see struct dmem_poison_ops.
  */
 #ifndef _LINUX_DMEM_H
 #define _LINUX_DMEM_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
+
+struct address_space;
+struct task_struct;
 
 /**
  * struct dmem_region - a range of physical memory without struct page
@@ -42,11 +47,39 @@ struct dmem_region {
 	int nid;
 };
 
+/**
+ * struct dmem_poison_ops - what the user of the regions does about pages that have gone bad
+ * @poison: the hardware has lost the contents of a page. Remove it from all page tables, tell those
+ *          who map it (dmem_poison_signal()), never touch it again. Gets the flags of
+ *          memory_failure(). Returns %0 if nobody had the page, %1 if somebody had it and can map
+ *          it no more, -EHWPOISON if it was known before, -ENXIO if it is none of the user's pages.
+ * @retire: the page was reported with dmem_remember_retired() earlier in this boot, by a user that
+ *          has gone since
+ *
+ * Both are called in process context and may sleep.
+ */
+struct dmem_poison_ops {
+	int (*poison)(unsigned long pfn, int flags);
+	void (*retire)(unsigned long pfn);
+};
+
+/* Called with a process that maps the page, and where; it must not sleep. */
+typedef void (*dmem_user_fn)(struct task_struct *task, unsigned long address, void *data);
+
 #ifdef CONFIG_DMEM
 
 void dmem_reserve(void);
 unsigned int dmem_boot_regions(const struct dmem_region **regions);
 u64 dmem_boot_requested(int nid);
+
+int dmem_memory_failure(unsigned long pfn, int flags);
+void dmem_poison_register(const struct dmem_poison_ops *ops);
+void dmem_poison_unregister(void);
+void dmem_remember_retired(unsigned long pfn);
+void dmem_poison_signal(struct address_space *mapping, pgoff_t index, unsigned long pfn,
+			int flags);
+void dmem_visit_users(struct address_space *mapping, pgoff_t index, dmem_user_fn fn,
+			void *data);
 
 #else
 
@@ -63,6 +96,33 @@ static inline unsigned int dmem_boot_regions(const struct dmem_region **regions)
 static inline u64 dmem_boot_requested(int nid)
 {
 	return 0;
+}
+
+static inline int dmem_memory_failure(unsigned long pfn, int flags)
+{
+	return -ENXIO;
+}
+
+static inline void dmem_poison_register(const struct dmem_poison_ops *ops)
+{
+}
+
+static inline void dmem_poison_unregister(void)
+{
+}
+
+static inline void dmem_remember_retired(unsigned long pfn)
+{
+}
+
+static inline void dmem_poison_signal(struct address_space *mapping, pgoff_t index,
+				      unsigned long pfn, int flags)
+{
+}
+
+static inline void dmem_visit_users(struct address_space *mapping, pgoff_t index,
+				      dmem_user_fn fn, void *data)
+{
 }
 
 #endif /* CONFIG_DMEM */
