@@ -10,6 +10,7 @@
  *	file.c		read, write, fallocate, truncate, seek
  *	mmap.c		mappings and faults
  *	super.c		mounts, directories, inodes
+ *	poison.c	memory errors: who has the page, who is told
  *	sysfs.c		class dmem
  *
  * Lock order, outermost first:
@@ -22,6 +23,9 @@
  *	        dmemfs_inode_info.lock	extents and promises of one file
  *	        dmem_node.lock		the pool of one node
  *	        dmem ledger lock	spinlock; all promises
+ *
+ * The lock of the list of all files, in poison.c, is taken with the inode lock of a directory at
+ * most, and with nothing but the lock of a tree of extents inside.
  *
  * User memory may be the memory of the file itself, so it is only touched outside of
  * invalidate_lock, or with page faults disabled.
@@ -36,6 +40,7 @@
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "ledger.h"
 #include "pool.h"
@@ -61,6 +66,70 @@ struct dmem_range {
 };
 
 /**
+ * struct dmem_owner - which file has a page, and who maps it
+ * @known:     the rest is valid
+ * @dev:       the mount
+ * @ino:       inode number
+ * @index:     page of the file
+ * @path:      from the root of the mount, escaped as in /proc/mounts; empty if it is too long
+ * @processes: PID:COMMAND or PID, by commas; ends in ",..." if there are more
+ */
+struct dmem_owner {
+	bool known;
+	dev_t dev;
+	unsigned long ino;
+	pgoff_t index;
+	char path[240];
+	char processes[184];
+};
+
+/**
+ * struct dmem_event - a page went bad
+ * @pfn:      page number
+ * @poisoned: the hardware has lost its contents; else the administrator has retired it
+ * @hardware: reported by memory_failure() rather than through sysfs
+ * @used:     a file had it
+ * @owner:    which
+ */
+struct dmem_event {
+	unsigned long pfn;
+	bool poisoned;
+	bool hardware;
+	bool used;
+	struct dmem_owner owner;
+};
+
+/**
+ * struct dmem_events - what is to be told about bad pages of a node
+ * @lock:   guards the rest but @work
+ * @count:  events since the module was loaded
+ * @told:   of these, those that user space has been told of
+ * @last:   the newest
+ * @next:   not to tell anything before that, in jiffies
+ * @work:   tells
+ */
+struct dmem_events {
+	struct mutex lock;	/* see above */
+	u64 count;
+	u64 told;
+	struct dmem_event last;
+	unsigned long next;
+	struct delayed_work work;
+};
+
+/**
+ * struct dmem_units - what became of the memory of a node, in base pages
+ * @free: nobody has it
+ * @used: files have it
+ * @out:  it is not handed out any more
+ */
+struct dmem_units {
+	u64 free;
+	u64 used;
+	u64 out;
+};
+
+/**
  * struct dmem_node - one node with a reservation
  * @nid:       node id
  * @number:    index in the ledger
@@ -72,6 +141,7 @@ struct dmem_range {
  * @cleared:   woken when a chunk has been cleared
  * @freed:     woken when there is something to be cleared
  * @clearer:   thread that clears free memory in the background
+ * @events:    pages that went bad
  * @dev:       device nodeN in class dmem
  */
 struct dmem_node {
@@ -85,6 +155,7 @@ struct dmem_node {
 	wait_queue_head_t cleared;
 	wait_queue_head_t freed;
 	struct task_struct *clearer;
+	struct dmem_events events;
 	struct device *dev;
 };
 
@@ -110,8 +181,13 @@ extern unsigned int dmem_nr_nodes;
 int dmem_nodes_init(struct dmem_range *ranges, unsigned int nr);
 void dmem_nodes_exit(void);
 struct dmem_node *dmem_node_by_nid(int nid);
-u64 dmem_node_free_units(struct dmem_node *node);
+struct dmem_node *dmem_node_by_pfn(unsigned long pfn);
+struct dmem_units dmem_node_units(struct dmem_node *node);
 void *dmem_pfn_to_kaddr(unsigned long pfn);
+unsigned long dmem_next_lost(unsigned long pfn, unsigned long end);
+int dmem_retire(struct dmem_node *node, unsigned long pfn, bool poisoned, bool *ret_used);
+bool dmem_find_retired(struct dmem_node *node, unsigned long skip, unsigned long *pfn,
+		       bool *ret_used);
 
 int dmem_open_account(struct dmem_account *account, const nodemask_t *nodes, u64 limit);
 void dmem_close_account(struct dmem_account *account);
@@ -123,6 +199,16 @@ int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
 void dmem_free(struct dmem_account *account, const struct dmem_piece *piece);
 void dmem_unalloc(struct dmem_account *account, const struct dmem_piece *piece);
 void dmem_usage(struct dmem_account *account, u64 *ret_total, u64 *ret_available);
+
+/* poison.c */
+void dmemfs_poison_init(void);
+void dmemfs_poison_exit(void);
+void dmem_events_init(struct dmem_events *events);
+u64 dmem_events_count(struct dmem_node *node);
+int dmemfs_retire(struct dmem_node *node, unsigned long pfn);
+void dmemfs_find_owner(unsigned long pfn, bool commands, struct dmem_owner *ret);
+void dmemfs_poison_add_file(struct inode *inode);
+void dmemfs_poison_remove_file(struct inode *inode);
 
 /* sysfs.c */
 int dmem_sysfs_init(void);
@@ -159,6 +245,7 @@ struct dmemfs_sb_info {
  * @unpromised: base pages of holes below the end of the file without promise: holes punched while
  *              nobody had the file mapped. The next mmap() gets the promise for them or fails.
  * @mappings:   VMAs that map the file
+ * @entry:      in the list of all files, see poison.c
  * @vfs_inode:  the inode
  */
 struct dmemfs_inode_info {
@@ -168,6 +255,7 @@ struct dmemfs_inode_info {
 	u64 promised;
 	u64 unpromised;
 	unsigned int mappings;
+	struct list_head entry;
 	struct inode vfs_inode;
 };
 
@@ -195,11 +283,13 @@ void dmemfs_extents_init_locks(void);
 struct mutex *dmemfs_block_lock(struct inode *inode, pgoff_t index);
 bool dmemfs_lookup(struct dmemfs_inode_info *info, pgoff_t index, struct dmem_piece *ret);
 bool dmemfs_next_data(struct dmemfs_inode_info *info, pgoff_t *index, pgoff_t *ret_end);
+bool dmemfs_find_page(struct dmemfs_inode_info *info, unsigned long pfn, pgoff_t *ret);
 int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_area_struct *vma);
 bool dmemfs_has_room(struct inode *inode, pgoff_t first, pgoff_t end);
 int dmemfs_grow(struct inode *inode, loff_t size);
 void dmemfs_shrink(struct inode *inode, loff_t size);
 void dmemfs_punch(struct inode *inode, pgoff_t first, pgoff_t end);
+void dmemfs_punch_lost(struct inode *inode, pgoff_t first, pgoff_t end);
 void dmemfs_remove_all(struct inode *inode);
 void dmemfs_clear_bytes(struct inode *inode, loff_t start, loff_t end);
 int dmemfs_add_mapping(struct inode *inode);

@@ -110,6 +110,43 @@ bool dmemfs_next_data(struct dmemfs_inode_info *info, pgoff_t *index, pgoff_t *r
 	return true;
 }
 
+/**
+ * dmemfs_find_page() - find the place of a page in a file
+ * @info: the file
+ * @pfn:  page number
+ * @ret:  page index
+ *
+ * Context: Process context, may sleep. Unless the caller holds mapping.invalidate_lock, the answer
+ * may be out of date.
+ * Return: false if the file does not have the page.
+ */
+bool dmemfs_find_page(struct dmemfs_inode_info *info, unsigned long pfn, pgoff_t *ret)
+{
+	bool found = false;
+	void *entry;
+
+	MA_STATE(mas, &info->extents, 0, 0);
+
+	mas_lock(&mas);
+	mas_for_each(&mas, entry, ULONG_MAX) {
+		unsigned long first = extent_pfn(entry, mas.index);
+
+		if (pfn >= first && pfn - first <= mas.last - mas.index) {
+			*ret = mas.index + (pfn - first);
+			found = true;
+			break;
+		}
+		if (need_resched()) {
+			mas_pause(&mas);
+			mas_unlock(&mas);
+			cond_resched();
+			mas_lock(&mas);
+		}
+	}
+	mas_unlock(&mas);
+	return found;
+}
+
 /* Pages that the file has in [first, end) */
 static u64 pages_in(struct dmemfs_inode_info *info, pgoff_t first, pgoff_t end)
 {
@@ -350,7 +387,8 @@ static bool span_possible(struct inode *inode, pgoff_t index, pgoff_t end)
  * @vma:   mapping whose policy says where the memory is to come from, or NULL
  *
  * Context: Process context, may sleep. Caller holds mapping.invalidate_lock, shared at least.
- * Return: %0, -ENOSPC (only where the file had no promise) or -ENOMEM.
+ * Return: %0, -ENOSPC (only where the file had no promise, or memory has gone bad and there is no
+ * other) or -ENOMEM.
  */
 int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_area_struct *vma)
 {
@@ -394,6 +432,9 @@ int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_a
 		}
 		at = stop;
 	}
+	/* Of a block whose memory has gone bad, only what there is no other memory for is missing. */
+	if (ret == -ENOSPC && dmemfs_lookup(info, index, &piece))
+		ret = 0;
 unlock:
 	mutex_unlock(lock);
 	return ret;
@@ -564,6 +605,38 @@ void dmemfs_punch(struct inode *inode, pgoff_t first, pgoff_t end)
 }
 
 /**
+ * dmemfs_punch_lost() - free pages of a file whose contents are lost
+ * @inode: the file
+ * @first: first page
+ * @end:   first page behind
+ *
+ * A page of a larger block is not freed by a hole in the block. This makes an exception of those
+ * that nobody can use: the next access finds a good page there.
+ *
+ * Context: Caller holds the inode lock and mapping.invalidate_lock exclusively. Lost pages are not
+ * mapped.
+ */
+void dmemfs_punch_lost(struct inode *inode, pgoff_t first, pgoff_t end)
+{
+	struct dmemfs_inode_info *info = DMEMFS_I(inode);
+	pgoff_t index = first, stop;
+
+	while (index < end && dmemfs_next_data(info, &index, &stop) && index < end) {
+		struct dmem_piece piece;
+		unsigned long nr, good;
+
+		dmemfs_lookup(info, index, &piece);
+		nr = min(stop, end) - index;
+		good = dmem_next_lost(piece.pfn, piece.pfn + nr) - piece.pfn;
+		index += good;
+		if (good < nr) {
+			dmemfs_punch(inode, index, index + 1);
+			index++;
+		}
+	}
+}
+
+/**
  * dmemfs_remove_all() - free all a file has
  * @inode: the file, about to go away
  */
@@ -594,6 +667,8 @@ void dmemfs_remove_all(struct inode *inode)
  * @start: first byte
  * @end:   first byte behind
  *
+ * Pages whose contents are lost are left alone.
+ *
  * Context: Caller holds mapping.invalidate_lock.
  */
 void dmemfs_clear_bytes(struct inode *inode, loff_t start, loff_t end)
@@ -612,7 +687,8 @@ void dmemfs_clear_bytes(struct inode *inode, loff_t start, loff_t end)
 			continue;
 		}
 		nr = min_t(loff_t, end - start, PAGE_SIZE - offset_in_page(start));
-		memset(dmem_pfn_to_kaddr(piece.pfn) + offset_in_page(start), 0, nr);
+		if (dmem_next_lost(piece.pfn, piece.pfn + 1) > piece.pfn)
+			memset(dmem_pfn_to_kaddr(piece.pfn) + offset_in_page(start), 0, nr);
 		start += nr;
 		cond_resched();
 	}

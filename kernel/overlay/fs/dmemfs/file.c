@@ -14,10 +14,11 @@
 
 /*
  * Copy at most to the end of a page, between the file and @iter. User memory must not be faulted
- * in here: it may be this very memory, whose fault takes the lock that is held.
+ * in here: it may be this very memory, whose fault takes the lock that is held. Returns the bytes
+ * copied, or -EIO if the contents of the page are lost.
  */
-static size_t copy_in_page(struct inode *inode, loff_t pos, size_t len, struct iov_iter *iter,
-			   bool write)
+static ssize_t copy_in_page(struct inode *inode, loff_t pos, size_t len, struct iov_iter *iter,
+			    bool write)
 {
 	size_t offset = offset_in_page(pos);
 	struct dmem_piece piece;
@@ -33,6 +34,8 @@ static size_t copy_in_page(struct inode *inode, loff_t pos, size_t len, struct i
 		return copied;
 	}
 
+	if (dmem_next_lost(piece.pfn, piece.pfn + 1) == piece.pfn)
+		return -EIO;
 	kaddr = dmem_pfn_to_kaddr(piece.pfn) + offset;
 	pagefault_disable();
 	if (write)
@@ -50,7 +53,8 @@ static ssize_t dmemfs_read_iter(struct kiocb *iocb, struct iov_iter *to)
 
 	while (iov_iter_count(to)) {
 		loff_t size, pos = iocb->ki_pos;
-		size_t len, copied;
+		ssize_t copied;
+		size_t len;
 
 		filemap_invalidate_lock_shared(inode->i_mapping);
 		size = i_size_read(inode);
@@ -62,6 +66,11 @@ static ssize_t dmemfs_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		len = min_t(u64, len, size - pos);
 		copied = copy_in_page(inode, pos, len, to, false);
 		filemap_invalidate_unlock_shared(inode->i_mapping);
+		if (copied < 0) {
+			if (!done)
+				done = copied;
+			break;
+		}
 
 		iocb->ki_pos += copied;
 		done += copied;
@@ -117,7 +126,7 @@ static ssize_t write_in_page(struct inode *inode, loff_t pos, struct iov_iter *f
 {
 	size_t len = min_t(u64, iov_iter_count(from), PAGE_SIZE - offset_in_page(pos));
 	pgoff_t end = DIV_ROUND_UP_ULL(pos + iov_iter_count(from), PAGE_SIZE);
-	size_t copied;
+	ssize_t copied;
 	int ret;
 
 	/* What is not there cannot be copied below. */
@@ -132,6 +141,8 @@ static ssize_t write_in_page(struct inode *inode, loff_t pos, struct iov_iter *f
 	}
 	copied = copy_in_page(inode, pos, len, from, true);
 	filemap_invalidate_unlock_shared(inode->i_mapping);
+	if (copied < 0)
+		return copied;
 
 	if (pos + copied > i_size_read(inode)) {
 		filemap_invalidate_lock(inode->i_mapping);
@@ -228,6 +239,7 @@ static int punch(struct inode *inode, loff_t start, loff_t end)
 	loff_t first = round_up(start, block), last = round_down(end, block);
 
 	filemap_invalidate_lock(inode->i_mapping);
+	dmemfs_punch_lost(inode, DIV_ROUND_UP_ULL(start, PAGE_SIZE), end >> PAGE_SHIFT);
 	if (first < last) {
 		dmemfs_unmap(inode, first, last);
 		dmemfs_clear_bytes(inode, start, first);

@@ -8,6 +8,7 @@
 #include <linux/pagemap.h>
 #include <linux/pfn_t.h>
 #include <linux/sched/mm.h>
+#include <linux/uaccess.h>
 
 #include "dmemfs.h"
 #include "trace.h"
@@ -113,6 +114,12 @@ static vm_fault_t dmemfs_huge_fault(struct vm_fault *vmf, unsigned int order)
 		goto unlock;
 	if (piece.nr < nr || !IS_ALIGNED(piece.pfn, nr))
 		goto unlock;
+	/* Smaller leaves go around a page that is lost. Poison comes before it removes mappings. */
+	if (dmem_next_lost(piece.pfn, piece.pfn + nr) < piece.pfn + nr) {
+		if (!order)
+			fault = VM_FAULT_HWPOISON;
+		goto unlock;
+	}
 
 	lock = dmemfs_block_lock(inode, vmf->pgoff);
 	mutex_lock(lock);
@@ -195,12 +202,15 @@ static int dmemfs_access(struct vm_area_struct *vma, unsigned long address, void
 	ret = dmemfs_populate(inode, index, index + 1, vma);
 	if (ret || !dmemfs_lookup(DMEMFS_I(inode), index, &piece))
 		goto unlock;
+	ret = -EIO;
+	if (dmem_next_lost(piece.pfn, piece.pfn + 1) == piece.pfn)
+		goto unlock;
 
 	kaddr = dmem_pfn_to_kaddr(piece.pfn) + offset_in_page(address);
 	if (write & FOLL_WRITE)
 		memcpy(kaddr, buffer, len);
-	else
-		memcpy(buffer, kaddr, len);
+	else if (copy_mc_to_kernel(buffer, kaddr, len))
+		goto unlock;
 	ret = len;
 unlock:
 	filemap_invalidate_unlock_shared(inode->i_mapping);

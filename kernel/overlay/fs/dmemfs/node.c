@@ -30,6 +30,10 @@ static unsigned int nr_all_ranges;
 /* Guards the ledger and the accounts in it, their limits included. */
 static DEFINE_SPINLOCK(ledger_lock);
 static struct dmem_ledger ledger;
+static unsigned long nr_withdrawals;	/* how often free memory has gone away */
+
+/* How much is cleared between two looks at whether some of it has gone bad, in base pages. */
+#define CLEAR_STEP	32UL
 
 /**
  * dmem_node_by_nid() - find a node
@@ -68,6 +72,19 @@ static struct dmem_range *range_of(unsigned long pfn)
 }
 
 /**
+ * dmem_node_by_pfn() - find the node of a page
+ * @pfn: page number
+ *
+ * Return: the node, or NULL if the page is in none of the ranges.
+ */
+struct dmem_node *dmem_node_by_pfn(unsigned long pfn)
+{
+	struct dmem_range *range = range_of(pfn);
+
+	return range ? range->node : NULL;
+}
+
+/**
  * dmem_pfn_to_kaddr() - where the kernel has a page
  * @pfn: page number in one of the ranges
  */
@@ -78,16 +95,42 @@ void *dmem_pfn_to_kaddr(unsigned long pfn)
 	return range->map + (PFN_PHYS(pfn) - range->start);
 }
 
+/**
+ * dmem_next_lost() - find memory that nobody may touch
+ * @pfn: first page number
+ * @end: first page number behind; the memory before may be of several ranges
+ *
+ * Return: the first page number of a page whose contents are lost, or @end.
+ */
+unsigned long dmem_next_lost(unsigned long pfn, unsigned long end)
+{
+	while (pfn < end) {
+		struct dmem_range *range = range_of(pfn);
+		unsigned long stop, lost;
+
+		if (WARN_ON_ONCE(!range))
+			return pfn;
+		stop = min(end, PHYS_PFN(range->end));
+		lost = dmem_pool_next_lost(&range->node->pool, pfn, stop);
+		if (lost < stop)
+			return lost;
+		pfn = stop;
+	}
+	return end;
+}
+
+/* Clear memory of one range, but for what must not be touched. */
 static void clear_units(unsigned long pfn, unsigned long nr)
 {
-	void *kaddr = dmem_pfn_to_kaddr(pfn);
+	struct dmem_range *range = range_of(pfn);
+	unsigned long end = pfn + nr;
 
-	while (nr) {
-		unsigned long part = min(nr, DMEM_CHUNK_UNITS);
+	while (pfn < end) {
+		unsigned long stop = min(end, pfn + CLEAR_STEP);
+		unsigned long lost = dmem_pool_next_lost(&range->node->pool, pfn, stop);
 
-		memset(kaddr, 0, part << PAGE_SHIFT);
-		kaddr += part << PAGE_SHIFT;
-		nr -= part;
+		memset(range->map + (PFN_PHYS(pfn) - range->start), 0, PFN_PHYS(lost - pfn));
+		pfn = lost < stop ? lost + 1 : stop;
 		cond_resched();
 	}
 }
@@ -155,6 +198,7 @@ static int init_node(struct dmem_node *node, unsigned int number, struct dmem_ra
 	mutex_init(&node->lock);
 	init_waitqueue_head(&node->cleared);
 	init_waitqueue_head(&node->freed);
+	dmem_events_init(&node->events);
 	for (i = 0; i < nr; i++) {
 		ranges[i].node = node;
 		ret = dmem_pool_add(&node->pool, PHYS_PFN(ranges[i].start),
@@ -241,17 +285,70 @@ void dmem_nodes_exit(void)
 }
 
 /**
- * dmem_node_free_units() - what nobody has, in base pages
+ * dmem_node_units() - what is free, used and out of use
  * @node: the node
+ *
+ * Return: the numbers, in base pages, all of the same moment.
  */
-u64 dmem_node_free_units(struct dmem_node *node)
+struct dmem_units dmem_node_units(struct dmem_node *node)
 {
-	u64 nr;
+	struct dmem_units units;
 
 	mutex_lock(&node->lock);
-	nr = node->pool.nr_free;
+	units.free = node->pool.nr_free;
+	units.out = node->pool.nr_out;
+	units.used = node->pool.nr_units - units.free - units.out;
 	mutex_unlock(&node->lock);
-	return nr;
+	return units;
+}
+
+/**
+ * dmem_retire() - never hand out a page again
+ * @node:     its node
+ * @pfn:      page number
+ * @poisoned: its contents are lost, nobody may touch it
+ * @ret_used: somebody has it
+ *
+ * Context: Process context, may sleep.
+ * Return: %1; %0 if nothing about it is new; -ENOMEM.
+ */
+int dmem_retire(struct dmem_node *node, unsigned long pfn, bool poisoned, bool *ret_used)
+{
+	u64 broken = 0;
+	int ret;
+
+	mutex_lock(&node->lock);
+	ret = dmem_pool_retire(&node->pool, pfn, poisoned, ret_used);
+	if (ret > 0 && !*ret_used) {
+		spin_lock(&ledger_lock);
+		broken = dmem_ledger_withdraw(&ledger, node->number, 1);
+		nr_withdrawals++;
+		spin_unlock(&ledger_lock);
+	}
+	mutex_unlock(&node->lock);
+
+	if (broken)
+		pr_warn_ratelimited("node %d: memory that was promised to files is lost, and there is no other\n",
+				    node->nid);
+	return ret;
+}
+
+/**
+ * dmem_find_retired() - see dmem_pool_find_retired()
+ * @node:     the node
+ * @skip:     how many to pass over
+ * @pfn:      in: where to look on, 0 at first; out: page number
+ * @ret_used: somebody has it
+ */
+bool dmem_find_retired(struct dmem_node *node, unsigned long skip, unsigned long *pfn,
+		       bool *ret_used)
+{
+	bool found;
+
+	mutex_lock(&node->lock);
+	found = dmem_pool_find_retired(&node->pool, skip, pfn, ret_used);
+	mutex_unlock(&node->lock);
+	return found;
 }
 
 /**
@@ -359,7 +456,8 @@ void dmem_usage(struct dmem_account *account, u64 *ret_total, u64 *ret_available
 
 	for (n = 0; n < dmem_nr_nodes; n++)
 		if (account->allowed[n])
-			total += dmem_nodes[n].pool.nr_units;
+			total += dmem_nodes[n].pool.nr_units -
+				READ_ONCE(dmem_nodes[n].pool.nr_out);
 
 	spin_lock(&ledger_lock);
 	*ret_total = min(total, account->limit);
@@ -495,16 +593,21 @@ static int alloc_nearest(struct dmem_account *account, const nodemask_t *mask, i
  * pieces of @prefer are taken before a larger one of another node.
  *
  * Context: Process context, sleeps. Nobody else may see the memory before this returns.
- * Return: %0 or -ENOMEM, if the kernel has no memory of its own for the bookkeeping.
+ * Return: %0; -ENOMEM, if the kernel has no memory of its own for the bookkeeping; -ENOSPC, if
+ * memory has gone bad and nothing is left for the promise.
  */
 int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
 	       unsigned int order, unsigned long want, struct dmem_piece *ret)
 {
 	static const unsigned int orders[] = { DMEM_SPAN_ORDER, DMEM_CHUNK_ORDER, 0 };
 	const nodemask_t *masks[] = { prefer, NULL };
+	unsigned long before;
 	unsigned int m, o;
 	int r = -ENOSPC;
+	bool broken;
 
+again:
+	before = READ_ONCE(nr_withdrawals);
 	for (m = prefer ? 0 : 1; m < ARRAY_SIZE(masks); m++) {
 		for (o = 0; o < ARRAY_SIZE(orders); o++) {
 			if (orders[o] > order)
@@ -514,7 +617,14 @@ int dmem_alloc(struct dmem_account *account, const nodemask_t *prefer, int near,
 				return r;
 		}
 	}
-	WARN_ONCE(1, "dmemfs: no memory behind a promise\n");
+
+	spin_lock(&ledger_lock);
+	broken = account->broken;
+	spin_unlock(&ledger_lock);
+	/* What was there when we looked has gone since; it may be promised on another node now. */
+	if (before != READ_ONCE(nr_withdrawals))
+		goto again;
+	WARN_ONCE(!broken, "dmemfs: no memory behind a promise\n");
 	return r;
 }
 

@@ -78,6 +78,7 @@ static struct inode *new_node(struct super_block *sb, struct mnt_idmap *idmap,
 		inode->i_fop = &dmemfs_file_operations;
 		/* Large leaves do not depend on what transparent_hugepage/enabled says. */
 		inode->i_flags |= S_DAX;
+		dmemfs_poison_add_file(inode);
 	}
 	return inode;
 }
@@ -157,6 +158,7 @@ static struct inode *dmemfs_alloc_inode(struct super_block *sb)
 		return NULL;
 	mutex_init(&info->lock);
 	mt_init(&info->extents);
+	INIT_LIST_HEAD(&info->entry);
 	info->nr_pages = 0;
 	info->promised = 0;
 	info->unpromised = 0;
@@ -173,8 +175,10 @@ static void dmemfs_evict_inode(struct inode *inode)
 {
 	truncate_inode_pages_final(&inode->i_data);
 	clear_inode(inode);
-	if (S_ISREG(inode->i_mode))
+	if (S_ISREG(inode->i_mode)) {
+		dmemfs_poison_remove_file(inode);
 		dmemfs_remove_all(inode);
+	}
 }
 
 static int dmemfs_statfs(struct dentry *dentry, struct kstatfs *stat)
@@ -586,7 +590,7 @@ static int on_power_event(struct notifier_block *block, unsigned long event, voi
 	if (event != PM_HIBERNATION_PREPARE)
 		return NOTIFY_DONE;
 	for (n = 0; n < dmem_nr_nodes; n++) {
-		if (dmem_node_free_units(&dmem_nodes[n]) == dmem_nodes[n].pool.nr_units)
+		if (!dmem_node_units(&dmem_nodes[n]).used)
 			continue;
 		pr_err("no hibernation, files have memory on node %d that would be lost\n",
 		       dmem_nodes[n].nid);
@@ -627,16 +631,19 @@ static int __init dmemfs_init(void)
 	ret = register_pm_notifier(&power_notifier);
 	if (ret)
 		goto exit_sysfs;
+	/* Before the first file: what is known to be bad must not be handed out. */
+	dmemfs_poison_init();
 	ret = register_filesystem(&dmemfs_type);
 	if (ret)
-		goto unregister_notifier;
+		goto exit_poison;
 
 	for (n = 0; n < dmem_nr_nodes; n++)
 		pr_info("node %d: %lu MiB\n", dmem_nodes[n].nid,
 			dmem_nodes[n].pool.nr_units >> (20 - PAGE_SHIFT));
 	return 0;
 
-unregister_notifier:
+exit_poison:
+	dmemfs_poison_exit();
 	unregister_pm_notifier(&power_notifier);
 exit_sysfs:
 	dmem_sysfs_exit();
@@ -652,6 +659,7 @@ put_regions:
 static void __exit dmemfs_exit(void)
 {
 	unregister_filesystem(&dmemfs_type);
+	dmemfs_poison_exit();
 	unregister_pm_notifier(&power_notifier);
 	dmem_sysfs_exit();
 	/* Inodes are freed after a grace period. */

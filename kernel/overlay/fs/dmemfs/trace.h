@@ -76,6 +76,35 @@ DEFINE_EVENT(dmemfs_memory, dmemfs_clear,
 	TP_ARGS(nid, pfn, pages)
 );
 
+/* A page went bad: poisoned by the hardware or retired by the administrator. */
+TRACE_EVENT(dmemfs_poison,
+	TP_PROTO(int nid, unsigned long pfn, bool poisoned, bool used, dev_t dev,
+		 unsigned long ino, pgoff_t pgoff),
+	TP_ARGS(nid, pfn, poisoned, used, dev, ino, pgoff),
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(u64, address)
+		__field(bool, poisoned)
+		__field(bool, used)
+		__field(dev_t, dev)
+		__field(u64, ino)
+		__field(pgoff_t, pgoff)
+	),
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->address = PFN_PHYS(pfn);
+		__entry->poisoned = poisoned;
+		__entry->used = used;
+		__entry->dev = dev;
+		__entry->ino = ino;
+		__entry->pgoff = pgoff;
+	),
+	TP_printk("node=%d address=0x%llx %s %s dev=%d:%d ino=%llu pgoff=0x%lx", __entry->nid,
+		  __entry->address, __entry->poisoned ? "poisoned" : "retired",
+		  __entry->used ? "used" : "free", MAJOR(__entry->dev), MINOR(__entry->dev),
+		  __entry->ino, __entry->pgoff)
+);
+
 /* A fault, with the page order that was tried. */
 TRACE_EVENT(dmemfs_fault,
 	TP_PROTO(const struct inode *inode, unsigned long address, pgoff_t pgoff,
@@ -104,6 +133,7 @@ TRACE_EVENT(dmemfs_fault,
 				   { (__force unsigned int)VM_FAULT_NOPAGE, "mapped" },
 				   { (__force unsigned int)VM_FAULT_FALLBACK, "smaller" },
 				   { (__force unsigned int)VM_FAULT_SIGBUS, "SIGBUS" },
+				   { (__force unsigned int)VM_FAULT_HWPOISON, "poisoned" },
 				   { (__force unsigned int)VM_FAULT_OOM, "OOM" }))
 );
 
