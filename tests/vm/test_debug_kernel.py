@@ -62,6 +62,10 @@ class DebugKernel(DmemScenario):
             self.machine.run(f"modprobe dmemfs && {SELFTESTS}/dmemfs_clear")
         self.check_all_is_free()
 
+    def test_pages_go_bad(self) -> None:
+        # From here on there is less memory
+        self.run_selftest("dmemfs_poison")
+
     def test_nothing_leaks(self) -> None:
         # The first scan only finds candidates, the second one tells whether they still are
         self.machine.run("for i in 1 2; do echo scan >/sys/kernel/debug/kmemleak; sleep 6; done")
