@@ -120,6 +120,9 @@ static int load_node(int root_fd, const char *folder, DmemNode *node) {
                 if (r == 0)
                         *attributes[i].unknown = true;
         }
+        r = load_number(root_fd, folder, "events", &node->poison_events);
+        if (r < 0)
+                return r;
         r = load_regions(root_fd, folder, node);
         if (r < 0)
                 return r;

@@ -229,9 +229,15 @@ static int judge_node(Judge *j, unsigned id, const DmemNode *node) {
 static int judge_poisoned(Judge *j, const DmemNode *node) {
         char text[FORMAT_SIZE_MAX];
 
-        if (node->usage_unknown || node->poisoned == 0)
+        if (node->usage_unknown || (node->poisoned == 0 && node->poison_events == 0))
                 return 0;
         j->degraded = true;
+        /* What a file still has is not withdrawn yet */
+        if (node->poisoned == 0)
+                return findings_add(j->reasons, "poisoned", SEVERITY_WARNING, (int)node->id,
+                                    "Node %u: memory that files have is poisoned or retired; "
+                                    "'dmemctl poisoned' lists it",
+                                    node->id);
         return findings_add(j->reasons, "poisoned", SEVERITY_WARNING, (int)node->id,
                             "Node %u: %s are poisoned and withdrawn; have its memory modules "
                             "looked after",

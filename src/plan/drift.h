@@ -25,6 +25,7 @@ typedef struct DmemRange {
 typedef struct DmemNode {
         unsigned id;
         uint64_t requested, size, free, used, poisoned;
+        uint64_t poison_events; /* in this boot; 0 if that is not known */
         bool requested_unknown;
         bool size_unknown;  /* neither size_bytes nor regions could be read */
         bool usage_unknown; /* of free, used and poisoned at least one could not be read */

@@ -91,6 +91,14 @@ class StatusTest(unittest.TestCase):
         self.assertTrue(run.stdout.startswith("degraded"))
         self.assertIn("8K", run.stdout)
 
+    def test_poisoned_in_use(self):
+        """It is not withdrawn yet, and bad all the same."""
+        self.tree.write("sys/class/dmem/node0/events", "1\n")
+        run = self.status()
+        self.assertEqual(run.returncode, 3)
+        self.assertTrue(run.stdout.startswith("degraded"))
+        self.assertIn("dmemctl poisoned", run.stdout)
+
     def test_kernel_without_support(self):
         self.remove_class()
         self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
