@@ -27,8 +27,6 @@ char *announce_summary(const Status *status) {
                 return NULL;
         fprintf(f, "%s %" PRIu64 " %" PRIu64, state_to_string(status->state),
                 status->requested.bytes, status->granted.bytes);
-        if (status->state == STATE_DEGRADED)
-                fprintf(f, " %" PRIu64, status->poisoned.bytes);
         for (size_t i = 0; status->state == STATE_DRIFT && i < status->findings.n_items; i++)
                 if (counts_as_drift(&status->findings.items[i]))
                         fprintf(f, " %s:%d", status->findings.items[i].code,
@@ -102,6 +100,12 @@ static void announce_degraded(const Status *status) {
         char poisoned[FORMAT_SIZE_MAX];
         Fields fields;
 
+        if (status->poisoned.bytes == 0) {
+                log_event(
+                        LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1),
+                        "The plan is in force, but memory that files have is poisoned or retired");
+                return;
+        }
         log_event(LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1),
                   "The plan is in force, but %s of the reserved memory are poisoned and out of use",
                   format_size_rounded(poisoned, status->poisoned.bytes));

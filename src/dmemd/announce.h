@@ -20,5 +20,8 @@ void announce(const Status *status, char **told);
 /* What was said last in this boot, to be freed; NULL if nothing was or nobody kept it. */
 char *announce_load(void);
 
-/* The summary: equal for two statuses that call for the same entries. NULL: no memory. */
+/*
+ * The summary: equal for two statuses that call for the same entries. How much is poisoned is not
+ * in it: each page has an entry of its own. NULL: no memory.
+ */
 char *announce_summary(const Status *status);

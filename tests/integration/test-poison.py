@@ -261,6 +261,7 @@ class PoisonTest(unittest.TestCase):
             peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
         self.check_all()
         n_entries = len(self.entries("PAGE_POISONED")) + len(self.entries("STORM"))
+        self.assertEqual(len(self.entries("DEGRADED")), 1)
         print(f"GetStatus at most {slowest:.2f} s (any call {machine:.2f} s), RSS at most {peak // 1024} MiB, "
               f"{n_entries} entries, ledger {LEDGER.stat().st_size >> 20} MiB")
         self.assertLessEqual(n_entries, 10 + TIMEOUT / 30)
