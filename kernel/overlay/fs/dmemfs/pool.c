@@ -793,7 +793,8 @@ unsigned long dmem_pool_next_lost(const struct dmem_pool *pool, unsigned long pf
 
 	while (region && pfn < end) {
 		const struct dmem_span *span = &region->spans[span_number(region, pfn)];
-		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1), poisoned, out;
+		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1);
+		unsigned long poisoned, out, lost;
 		const struct dmem_bad *bad;
 
 		if (!READ_ONCE(span->bad)) {
@@ -804,8 +805,9 @@ unsigned long dmem_pool_next_lost(const struct dmem_pool *pool, unsigned long pf
 		if (bad) {
 			poisoned = find_next_bit(bad->poisoned, DMEM_CHUNK_UNITS, offset);
 			out = find_next_bit(bad->out, DMEM_CHUNK_UNITS, offset);
-			if (min(poisoned, out) < DMEM_CHUNK_UNITS)
-				return min(pfn - offset + min(poisoned, out), end);
+			lost = min(poisoned, out);
+			if (lost < DMEM_CHUNK_UNITS)
+				return min(pfn - offset + lost, end);
 		}
 		pfn = pfn - offset + DMEM_CHUNK_UNITS;
 	}

@@ -12,4 +12,5 @@ typedef uint32_t u32;
 /* As in the kernel, so that %llu fits. */
 typedef unsigned long long u64;
 typedef u64 phys_addr_t;
+typedef unsigned long pgoff_t;
 #endif
