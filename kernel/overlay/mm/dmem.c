@@ -18,11 +18,13 @@
 #include <linux/crash_reserve.h>
 #include <linux/dmem.h>
 #include <linux/export.h>
+#include <linux/hugetlb.h>
 #include <linux/init.h>
 #include <linux/ioport.h>
 #include <linux/kconfig.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
+#include <linux/minmax.h>
 #include <linux/mmzone.h>
 #include <linux/numa.h>
 #include <linux/pfn.h>
@@ -43,9 +45,12 @@
 #define DMEM_MIN_FLOOR	((u64)SZ_512M)
 
 #define DMEM_MAX_FREE		1024
-#define DMEM_MAX_REGIONS	512
+#define DMEM_MAX_REGIONS	512U
 
-/* An item takes at least three bytes of the command line, "1K" and what is between two items. */
+/*
+ * An item takes at least three bytes of the command line, "1K" and what is between two items, so
+ * that only a long row of commas is more than this.
+ */
 #define DMEM_MAX_ITEMS		(COMMAND_LINE_SIZE / 3 + 1)
 
 static const struct dmem_region *dmem_regions __ro_after_init;
@@ -75,7 +80,6 @@ static struct dmem_layout layout __initdata = {
 	.free = free_ranges,
 	.max_free = DMEM_MAX_FREE,
 	.regions = placed,
-	.max_regions = DMEM_MAX_REGIONS,
 };
 
 /*
@@ -165,6 +169,8 @@ static unsigned int __init read_items(void)
 		if (*p == SAVED_DMEM)
 			n += dmem_parse(p + 1, param++, DMEM_SECTION, &items[n],
 					DMEM_MAX_ITEMS - n);
+	if (n == DMEM_MAX_ITEMS)
+		pr_warn("too many items, what comes after the first %u is ignored\n", n);
 	return n;
 }
 
@@ -215,25 +221,46 @@ static void __init promise_range(phys_addr_t start, u64 size)
 		node->promised += size;
 }
 
-/* Memory that is no use to the kernel itself although it stays does not count as kept. */
-static void __init read_promises(void)
+#ifdef CONFIG_HUGETLB_PAGE
+/* What hugepagesz= says, or 0 if this machine has no such pages: hugetlb ignores it then. */
+static u64 __init hugepage_size(const char *text)
+{
+	u64 size;
+
+	return dmem_parse_hugepagesz(text, &size) && arch_hugetlb_valid_size(size) ? size : 0;
+}
+
+static void __init promise_hugepages(void)
 {
 	/* hugetlb's own default, and what it takes when it does not like default_hugepagesz= */
-	u64 default_size = PMD_SIZE, size = 0;
+	u64 default_size = PMD_SIZE, size;
 
 	for (const char *p = next_saved(NULL); p; p = next_saved(p))
 		if (*p == SAVED_DEFAULT_HUGEPAGESZ)
-			dmem_parse_hugepagesz(p + 1, &default_size);
+			default_size = hugepage_size(p + 1) ?: default_size;
+
+	size = default_size;
 	for (const char *p = next_saved(NULL); p; p = next_saved(p)) {
 		if (*p == SAVED_HUGEPAGESZ)
-			dmem_parse_hugepagesz(p + 1, &size);
+			size = hugepage_size(p + 1);
 		else if (*p == SAVED_DEFAULT_HUGEPAGESZ)
 			size = default_size;
-		else if (*p == SAVED_HUGEPAGES &&
-			 !dmem_parse_hugepages(p + 1, size ?: default_size, nodes, layout.nr_nodes))
+		else if (*p == SAVED_HUGEPAGES && size &&
+			 !dmem_parse_hugepages(p + 1, size, nodes, layout.nr_nodes))
 			pr_warn("hugepages=%s is not understood, so memory for it may be missing\n",
 				p + 1);
 	}
+}
+#else
+static void __init promise_hugepages(void)
+{
+}
+#endif
+
+/* Memory that is no use to the kernel itself although it stays does not count as kept. */
+static void __init read_promises(void)
+{
+	promise_hugepages();
 
 	if (IS_ENABLED(CONFIG_CRASH_RESERVE)) {
 		if (crashk_res.end)
@@ -426,6 +453,7 @@ void __init dmem_reserve(void)
 		return;
 	}
 
+	layout.max_regions = min(DMEM_MAX_REGIONS, arch_dmem_max_regions());
 	read_nodes();
 	read_promises();
 	read_free();

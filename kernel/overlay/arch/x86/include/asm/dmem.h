@@ -27,6 +27,13 @@ static inline const char * __init arch_dmem_unsupported(void)
 	return NULL;
 }
 
+/* The table must not run full: what falls off its end is neither RAM nor reserved afterwards. */
+static inline unsigned int __init arch_dmem_max_regions(void)
+{
+	/* A region in the middle of an entry makes three of it. */
+	return (E820_MAX_ENTRIES - e820_table->nr_entries) / 2;
+}
+
 /*
  * Takes a range out of "System RAM". It must be a reserved range rather than a hole: in a hole the
  * kernel looks for room for PCI windows. The tables of the firmware and for kexec still call it
