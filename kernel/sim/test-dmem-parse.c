@@ -3,98 +3,13 @@
 #include <string.h>
 
 #include "check.h"
-#include "dmem_internal.h"
-
-#define K (1ULL << 10)
-#define M (1ULL << 20)
-#define G (1ULL << 30)
-#define T (1ULL << 40)
-#define SECTION (128 * M)
-
-/* One row is one item, so without commas. An error is given by a part of its text. */
-static const struct {
-	const char *text;
-	const char *error;
-	enum dmem_kind kind;
-	int nid;
-	u64 size, addr, align;
-} rows[] = {
-	{ "4G", NULL, DMEM_TAKE, -1, 4 * G, 0, SECTION },
-	{ "4g", NULL, DMEM_TAKE, -1, 4 * G, 0, SECTION },
-	{ "1024K", NULL, DMEM_TAKE, -1, 1 * M, 0, SECTION },
-	{ "3T", NULL, DMEM_TAKE, -1, 3 * T, 0, SECTION },
-	{ "0G", NULL, DMEM_TAKE, -1, 0, 0, SECTION },
-	{ "010G", NULL, DMEM_TAKE, -1, 10 * G, 0, SECTION },
-	{ "0:4G", NULL, DMEM_TAKE, 0, 4 * G, 0, SECTION },
-	{ "63:512M", NULL, DMEM_TAKE, 63, 512 * M, 0, SECTION },
-	{ "4G:1G", NULL, DMEM_TAKE, -1, 4 * G, 0, 1 * G },
-	{ "1:4G:1G", NULL, DMEM_TAKE, 1, 4 * G, 0, 1 * G },
-	{ "4G:128M", NULL, DMEM_TAKE, -1, 4 * G, 0, SECTION },
-	{ "4G:131072K", NULL, DMEM_TAKE, -1, 4 * G, 0, SECTION },
-	{ "4G:8388608T", NULL, DMEM_TAKE, -1, 4 * G, 0, 1ULL << 63 },
-	{ "!2G", NULL, DMEM_LEAVE, -1, 2 * G, 0, SECTION },
-	{ "1:!2G", NULL, DMEM_LEAVE, 1, 2 * G, 0, SECTION },
-	{ "1:!2G:2G", NULL, DMEM_LEAVE, 1, 2 * G, 0, 2 * G },
-	{ "!0M", NULL, DMEM_LEAVE, -1, 0, 0, SECTION },
-	{ "1G@5G", NULL, DMEM_RANGE, -1, 1 * G, 5 * G, SECTION },
-	{ "1G@0x140000000", NULL, DMEM_RANGE, -1, 1 * G, 5 * G, SECTION },
-	{ "1G@0X1400000K", NULL, DMEM_RANGE, -1, 1 * G, 20 * G, SECTION },
-	{ "1G@5368709120:1G", NULL, DMEM_RANGE, -1, 1 * G, 5 * G, 1 * G },
-	{ "512M@16M", NULL, DMEM_RANGE, -1, 512 * M, 16 * M, SECTION },
-
-	{ "", "empty" },
-	{ "banana", "number is missing" },
-	{ "4", "suffix" },
-	{ "0:4", "suffix" },
-	{ "0:4:1G", "suffix" },
-	{ "1073741824", "suffix" },
-	{ "4P", "suffix" },
-	{ "4%", "suffix" },
-	{ "0x4G", "suffix" },
-	{ "4G:", "number is missing" },
-	{ "4G:1", "suffix" },
-	{ "4G:64M", "at least" },
-	{ "4G:3G", "power of two" },
-	{ "4G:0G", "power of two" },
-	{ "4G:1G:1G", "behind" },
-	{ "4GB", "behind" },
-	{ "4G ", "behind" },
-	{ " 4G", "number is missing" },
-	{ "-4G", "number is missing" },
-	{ "+4G", "number is missing" },
-	{ "4.5G", "suffix" },
-	{ ":4G", "node number is missing" },
-	{ "0:", "number is missing" },
-	{ "0:1:4G", "suffix" },
-	{ "n0:4G", "number is missing" },
-	{ "2147483648:4G", "no such node" },
-	{ "18446744073709551616:4G", "too large" },
-	{ "!", "number is missing" },
-	{ "!!4G", "number is missing" },
-	{ "!0:4G", "suffix" },
-	{ "4G!", "behind" },
-	{ "@5G", "number is missing" },
-	{ "1G@", "number is missing" },
-	{ "1G@0x", "behind" },
-	{ "1G@0x:1G", "number is missing" },
-	{ "1G@banana", "number is missing" },
-	{ "1G@5G@6G", "behind" },
-	{ "!1G@5G", "exclude" },
-	{ "0:1G@5G", "node" },
-	{ "18446744073709551616K", "too large" },
-	{ "18446744073709551615K", "too large" },
-	{ "16777216T", "too large" },
-	{ "99999999999999999999999999G", "too large" },
-	{ "1G@16777216T", "too large" },
-	{ "1G@0xffffffffffffffff", "beyond" },
-	{ "1G@0x1ffffffffffffffff", "too large" },
-	{ "4G:16777216T", "too large" },
-};
+#include "dmem_cases.h"
 
 static void test_items(void)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		const char *text = rows[i].text;
+	for (size_t i = 0; i < sizeof(parse_cases) / sizeof(*parse_cases); i++) {
+		const struct parse_case *c = &parse_cases[i];
+		const char *text = c->text;
 		struct dmem_item item[2];
 		unsigned int n;
 
@@ -102,17 +17,17 @@ static void test_items(void)
 		CHECK(text, n == 1, "%u items", n);
 		CHECK(text, item->text == text && item->len == strlen(text), "text is kept");
 		CHECK(text, item->param == 3, "param %u", item->param);
-		if (rows[i].error) {
-			CHECK(text, item->error && strstr(item->error, rows[i].error),
+		if (c->error) {
+			CHECK(text, item->error && strstr(item->error, c->error),
 			      "got \"%s\"", item->error ? item->error : "no error");
 			continue;
 		}
 		CHECK(text, !item->error, "got \"%s\"", item->error);
-		CHECK(text, item->kind == rows[i].kind, "kind %d", item->kind);
-		CHECK(text, item->nid == rows[i].nid, "node %d", item->nid);
-		CHECK(text, item->size == rows[i].size, "size %llx", item->size);
-		CHECK(text, item->addr == rows[i].addr, "addr %llx", item->addr);
-		CHECK(text, item->align == rows[i].align, "align %llx", item->align);
+		CHECK(text, item->kind == c->kind, "kind %d", item->kind);
+		CHECK(text, item->nid == c->nid, "node %d", item->nid);
+		CHECK(text, item->size == c->size, "size %llx", item->size);
+		CHECK(text, item->addr == c->addr, "addr %llx", item->addr);
+		CHECK(text, item->align == c->align, "align %llx", item->align);
 	}
 }
 

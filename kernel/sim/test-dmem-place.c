@@ -6,16 +6,9 @@
 #include <string.h>
 
 #include "check.h"
-#include "dmem_internal.h"
+#include "dmem_cases.h"
 
 #include <linux/align.h>
-#include <linux/minmax.h>
-#include <linux/sizes.h>
-
-#define M ((u64)SZ_1M)
-#define G ((u64)SZ_1G)
-#define SECTION (128 * M)
-#define MIN_FLOOR (512 * M)
 
 #define MAX_NODES 4
 #define MAX_ITEMS 16
@@ -56,16 +49,10 @@ static struct dmem_node *world_node(struct world *w, int nid)
 	return node;
 }
 
-/* @text holds the values of one or more dmem=, with a space between two. */
 static void world_parse(struct world *w, const char *text)
 {
-	unsigned int param = 0;
-	char *save, *value;
-
 	snprintf(w->text, sizeof(w->text), "%s", text);
-	for (value = strtok_r(w->text, " ", &save); value; value = strtok_r(NULL, " ", &save))
-		w->nr_items += dmem_parse(value, param++, SECTION, w->items + w->nr_items,
-					  MAX_ITEMS - w->nr_items);
+	w->nr_items = read_values(w->text, w->items, MAX_ITEMS);
 }
 
 static void set_floors(struct world *w)
@@ -74,285 +61,47 @@ static void set_floors(struct world *w)
 		w->nodes[i].floor = max(MIN_FLOOR, w->nodes[i].present / 128);
 }
 
-/*
- * Drawings. A character is a section, '|' stands between two GiB and is checked to do so.
- *	'.' free   '#' in use   ' ' no RAM   and in what comes out   'D' dmem
- */
-struct drawing {
-	int nid;
-	u64 start_gib;
-	const char *before, *after;
-};
-
-static const struct picture {
-	const char *name;
-	const char *dmem;
-	struct drawing rows[3];
-	u64 promised, gib_pages;	/* of each node */
-	const char *verdicts;		/* a letter for each item, see verdict_letter() */
-	u64 cut, lost;			/* over all nodes */
-} pictures[] = {
-	{ "whole GiB from the top", "2G",
-	  { { 0, 1, "........|........|........|........",
-		    "........|........|DDDDDDDD|DDDDDDDD" } } },
-	{ "the top GiB is not whole", "2G",
-	  { { 0, 1, "........|........|........|.......#",
-		    "........|DDDDDDDD|DDDDDDDD|.......#" } } },
-	{ "the rest comes from beside the whole ones", "2304M",
-	  { { 0, 1, "........|........|........|.......#",
-		    "........|DDDDDDDD|DDDDDDDD|.....DD#" } } },
-	{ "from above before from below", "1536M",
-	  { { 0, 1, "..##....|........|..#.....|#.......",
-		    "..##....|DDDDDDDD|..#.....|#...DDDD" } } },
-	{ "below a whole one rather than out of it", "1152M",
-	  { { 0, 1, "....####|........|........|",
-		    "...D####|........|DDDDDDDD|" } } },
-	{ "a whole one is broken up last", "2176M",
-	  { { 0, 1, "###.....|........|........|.......#",
-		    "###.....|DDDDDDDD|DDDDDDDD|......D#" } } },
-	{ "nothing but whole ones", "1152M",
-	  { { 0, 1, "########|........|........|",
-		    "########|.......D|DDDDDDDD|" } } },
-	{ "align 1G takes no rest", "2304M:1G",
-	  { { 0, 1, "........|........|........|.......#",
-		    "........|DDDDDDDD|DDDDDDDD|.......#" } } },
-	{ "align 2G", "4G:2G",
-	  { { 0, 1, "........|........|........|........|........|........|",
-		    "........|DDDDDDDD|DDDDDDDD|DDDDDDDD|DDDDDDDD|........|" } } },
-	{ "align 2G that is not there", "2G:2G",
-	  { { 0, 1, "........|........|",
-		    "........|........|" } }, .cut = 2 * G },
-	{ "align 512M", "1G:512M",
-	  { { 0, 1, "#.......|.......#|.......#|",
-		    "#.......|DDDD...#|DDDD...#|" } } },
-	{ "align 512M, not enough blocks", "2G:512M",
-	  { { 0, 1, "#.......|...#...#|.......#|",
-		    "#...DDDD|...#...#|DDDD...#|" } }, .lost = 1 * G },
-	{ "size is rounded down", "1535M",
-	  { { 0, 1, "........|........|........|",
-		    "........|.....DDD|DDDDDDDD|" } } },
-	{ "smaller than a section", "127M",
-	  { { 0, 1, "........|........|", "........|........|" } } },
-	{ "every node with memory", "1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" },
-	    { 1, 4, "........|.......#|........|", "........|.......#|DDDDDDDD|" },
-	    { 3, 8, "........|........|", "........|DDDDDDDD|" } } },
-	{ "one node", "1:1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|........|" },
-	    { 1, 4, "........|.......#|........|", "........|.......#|DDDDDDDD|" } } },
-	{ "a later item replaces", "1G,1:2G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" },
-	    { 1, 4, "........|........|........|", "........|DDDDDDDD|DDDDDDDD|" } } },
-	{ "a later item for all replaces", "1:2G,1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" },
-	    { 1, 4, "........|........|........|", "........|........|DDDDDDDD|" } } },
-	{ "a later item takes a node out", "1G,0:0G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|........|" },
-	    { 1, 4, "........|........|........|", "........|........|DDDDDDDD|" } } },
-	{ "a bad item replaces nothing", "1G,1:2,1:2G:3M",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" },
-	    { 1, 4, "........|........|........|", "........|........|DDDDDDDD|" } },
-	  .verdicts = ".ee" },
-	{ "several dmem= add up", "1:1G 1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" },
-	    { 1, 4, "........|........|........|", "........|DDDDDDDD|DDDDDDDD|" } } },
-	{ "a node in two pieces, the higher first", "1:2G",
-	  { { 0, 0, "........|", "........|" },
-	    { 1, 1, "........|........|", "........|DDDDDDDD|" },
-	    { 1, 5, "........|", "DDDDDDDD|" } } },
-	{ "a node that is not there", "2:1G",
-	  { { 0, 0, "........|........|", "........|........|" } }, .verdicts = "n" },
-	{ "leave", "!1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|DDDDDDDD|DDDDDDDD|" } } },
-	{ "leave what is not a multiple", "!1000M",
-	  { { 0, 0, "#.......|........|........|", "#.......|DDDDDDDD|DDDDDDDD|" } } },
-	{ "leave more than there is", "!9G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|........|" } } },
-	{ "leave less than the floor", "!128M",
-	  { { 0, 0, "#.......|........|........|", "#...DDDD|DDDDDDDD|DDDDDDDD|" } },
-	  .cut = 384 * M },
-	{ "leave nothing, with align", "!0G:1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|DDDDDDDD|DDDDDDDD|" } },
-	  .cut = 1 * G },
-	{ "leave holds against another dmem=", "!2G 1G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|DDDDDDDD|" } },
-	  .cut = 1 * G },
-	{ "the floor", "900G",
-	  { { 0, 0, "........|........|........|", "....DDDD|DDDDDDDD|DDDDDDDD|" } },
-	  .cut = 900 * G - 2560 * M },
-	{ "what is in use counts as kept", "900G",
-	  { { 0, 0, "####....|........|........|", "####DDDD|DDDDDDDD|DDDDDDDD|" } },
-	  .cut = 900 * G - 2560 * M },
-	{ "too much in use", "900G",
-	  { { 0, 0, "######..|........|......##|", "######DD|DDDDDDDD|DDDDDD##|" } },
-	  .cut = 900 * G - 2560 * M, .lost = 512 * M },
-	{ "a node below the floor", "1G",
-	  { { 0, 0, "....", "...." }, { 1, 4, "........|........|", "........|DDDDDDDD|" } },
-	  .cut = 1 * G },
-	{ "promises stay on top of the floor", "900G",
-	  { { 0, 0, "........|........|........|", "........|DDDDDDDD|DDDDDDDD|" } },
-	  .promised = 512 * M, .cut = 898 * G },
-	{ "leave covers promises", "!1G",
-	  { { 0, 0, "........|........|........|", "........|DDDDDDDD|DDDDDDDD|" } },
-	  .promised = 512 * M },
-	{ "promises beyond the node", "1G",
-	  { { 0, 0, "........|........|........|", "........|........|........|" } },
-	  .promised = ~0ULL, .cut = 1 * G },
-	{ "GiB blocks for 1G pages: the lowest, and room above them", "900G",
-	  { { 0, 0, "###.....|........|........|........|.......#|",
-		    "###DDDDD|........|DDDDDDDD|DDDDDDDD|DDDDDD.#|" } },
-	  .promised = 1 * G, .gib_pages = 1, .cut = 900 * G - 3584 * M, .lost = 128 * M },
-	{ "more 1G pages than blocks", "!2G",
-	  { { 0, 0, "###.....|........|........|.......#|",
-		    "###.....|........|........|.......#|" } },
-	  .promised = 9 * G, .gib_pages = 9, .cut = 2 * G },
-	{ "range", "1G@2G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|........|DDDDDDDD|........|" } }, .verdicts = "." },
-	{ "range and size", "1G@2G,1G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|........|DDDDDDDD|DDDDDDDD|" } }, .verdicts = ".." },
-	{ "size does not replace range", "256M@256M,0:1G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.DD....|........|........|DDDDDDDD|" } }, .verdicts = ".." },
-	{ "range and leave", "1G@1G,!2G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|DDDDDDDD|........|DDDDDDDD|" } }, .verdicts = ".." },
-	{ "range is rounded inwards", "1000M@1100M",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|.DDDDDDD|........|........|" } }, .verdicts = "." },
-	{ "range that rounds to nothing", "200M@1030M,1G@512M:1G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|........|........|........|" } }, .verdicts = "ss" },
-	{ "range whose unaligned edge is in use", "1000M@1100M",
-	  { { 0, 0, "#.......|#.......|........|........|",
-		    "#.......|#.......|........|........|" } }, .verdicts = "u" },
-	{ "range that is in use", "1G@0G,1G@1G",
-	  { { 0, 0, "#.......|....#...|........|........|",
-		    "#.......|....#...|........|........|" } }, .verdicts = "uu" },
-	{ "range beyond memory", "1G@3584M,1G@100G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|........|........|........|" } }, .verdicts = "un" },
-	{ "range twice, and overlapping", "1G@1G,1G@1G,1G@1536M",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|DDDDDDDD|........|........|" } }, .verdicts = ".uu" },
-	{ "range over two nodes", "1G@2560M,1G@3G",
-	  { { 0, 0, "#.......|........|........|", "#.......|........|........|" },
-	    { 1, 3, "........|........|", "DDDDDDDD|........|" } }, .verdicts = "x." },
-	{ "range against the floor", "3G@1G,3456M@640M",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|DDDDDDDD|DDDDDDDD|DDDDDDDD|" } }, .verdicts = ".u" },
-	{ "range below the floor", "3712M@384M",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|........|........|........|" } }, .verdicts = "f" },
-	{ "range that touches another becomes one with it", "1G@1G,1G@2G",
-	  { { 0, 0, "#.......|........|........|........|",
-		    "#.......|DDDDDDDD|DDDDDDDD|........|" } }, .verdicts = ".." },
-};
-
-static char verdict_letter(const struct dmem_item *item)
+static void check_picture(const struct picture *p, struct world *w)
 {
-	static const char letters[] = {
-		[DMEM_DONE] = '.', [DMEM_NO_NODE] = 'n', [DMEM_TOO_SMALL] = 's',
-		[DMEM_SPANS_NODES] = 'x', [DMEM_NOT_FREE] = 'u', [DMEM_FLOOR] = 'f',
-		[DMEM_FULL] = 'F',
-	};
+	u64 cut = 0, lost = 0;
 
-	return item->error ? 'e' : letters[item->verdict];
-}
+	for (unsigned int row = 0; in_picture(p, row); row++) {
+		const struct drawing *d = &p->rows[row];
+		char out[MAX_DRAWING];
 
-static void draw_in(struct world *w, const char *name, const struct drawing *d)
-{
-	u64 at = d->start_gib * G;
-
-	for (const char *c = d->before; *c; c++) {
-		if (*c == '|') {
-			CHECK(name, at % G == 0, "a GiB ends elsewhere");
-			continue;
-		}
-		if (*c != ' ')
-			world_node(w, d->nid)->present += SECTION;
-		if (*c == '.')
-			dmem_add_free(&w->layout, at, at + SECTION, d->nid);
-		at += SECTION;
+		CHECK(p->name, strlen(d->before) < MAX_DRAWING, "too wide");
+		for (const char *c = d->before; *c; c++)
+			CHECK(p->name, *c != '|' || drawn_at(d, c) % G == 0, "a GiB ends elsewhere");
+		draw_out(&w->layout, d, out);
+		CHECK(p->name, !strcmp(out, d->after), "node %d\n\tis     %s\n\tshould %s", d->nid,
+		      out, d->after);
 	}
-}
-
-/* Draws what came out over what went in. */
-static void draw_out(const struct world *w, const struct drawing *d, char *out)
-{
-	u64 at = d->start_gib * G;
-
-	strcpy(out, d->before);
-	for (char *c = out; *c; c++) {
-		if (*c == '|')
-			continue;
-		for (unsigned int i = 0; i < w->layout.nr_regions; i++)
-			if (w->regions[i].nid == d->nid && at >= w->regions[i].start &&
-			    at < w->regions[i].end)
-				*c = *c == '.' ? 'D' : '!';
-		at += SECTION;
+	for (unsigned int i = 0; i < w->nr_items; i++)
+		CHECK(p->name,
+		      verdict_letter(&w->items[i]) == (p->verdicts ? p->verdicts[i] : '.'),
+		      "item %u: %c", i, verdict_letter(&w->items[i]));
+	for (unsigned int i = 0; i < w->layout.nr_nodes; i++) {
+		cut += w->nodes[i].cut;
+		lost += w->nodes[i].lost;
 	}
-}
-
-static void find_range_nodes(struct world *w, const struct picture *p)
-{
-	for (unsigned int i = 0; i < w->nr_items; i++) {
-		struct dmem_item *item = &w->items[i];
-
-		if (item->error || item->kind != DMEM_RANGE)
-			continue;
-		item->nid = DMEM_ANY_NODE;
-		for (const struct drawing *d = p->rows; d < p->rows + 3 && d->before; d++) {
-			u64 end = d->start_gib * G;
-
-			for (const char *c = d->before; *c; c++)
-				end += *c == '|' ? 0 : SECTION;
-			if (item->addr >= d->start_gib * G && item->addr < end)
-				item->nid = d->nid;
-		}
-	}
+	CHECK(p->name, cut == p->cut, "cut %lluM, should be %lluM", cut / M, p->cut / M);
+	CHECK(p->name, lost == p->lost, "lost %lluM, should be %lluM", lost / M, p->lost / M);
 }
 
 static void test_pictures(void)
 {
-	for (const struct picture *p = pictures;
-	     p < pictures + sizeof(pictures) / sizeof(*pictures); p++) {
-		u64 cut = 0, lost = 0;
+	for (size_t i = 0; i < sizeof(pictures) / sizeof(*pictures); i++) {
+		const struct picture *p = &pictures[i];
 		struct world w;
 
 		world_init(&w);
-		for (const struct drawing *d = p->rows; d < p->rows + 3 && d->before; d++)
-			draw_in(&w, p->name, d);
-		set_floors(&w);
-		for (unsigned int i = 0; i < w.layout.nr_nodes; i++) {
-			w.nodes[i].promised = p->promised;
-			w.nodes[i].gib_pages = p->gib_pages;
-		}
+		draw_in(&w.layout, p);
 		world_parse(&w, p->dmem);
-		find_range_nodes(&w, p);
+		for (unsigned int k = 0; k < w.nr_items; k++)
+			if (w.items[k].kind == DMEM_RANGE)
+				w.items[k].nid = drawn_node(p, w.items[k].addr);
 		dmem_place(&w.layout, w.items, w.nr_items);
-
-		for (const struct drawing *d = p->rows; d < p->rows + 3 && d->before; d++) {
-			char out[128];
-
-			draw_out(&w, d, out);
-			CHECK(p->name, !strcmp(out, d->after), "node %d\n\tis     %s\n\tshould %s",
-			      d->nid, out, d->after);
-		}
-		for (unsigned int i = 0; i < w.nr_items; i++) {
-			char letter = verdict_letter(&w.items[i]);
-
-			CHECK(p->name, letter == (p->verdicts ? p->verdicts[i] : '.'),
-			      "item %u: %c", i, letter);
-		}
-		for (unsigned int i = 0; i < w.layout.nr_nodes; i++) {
-			cut += w.nodes[i].cut;
-			lost += w.nodes[i].lost;
-		}
-		CHECK(p->name, cut == p->cut, "cut %lluM, should be %lluM", cut / M, p->cut / M);
-		CHECK(p->name, lost == p->lost, "lost %lluM, should be %lluM", lost / M,
-		      p->lost / M);
+		check_picture(p, &w);
 	}
 }
 

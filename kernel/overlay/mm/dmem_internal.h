@@ -4,7 +4,7 @@
  *
  * dmem_parse.c turns text into items, dmem_place.c turns items and free ranges into regions. Both
  * know nothing of memblock, e820 or the log: dmem.c feeds them in setup_arch() and says what came
- * of it, kernel/sim/ feeds them in user space. Sizes and addresses are bytes, ranges are half open.
+ * of it, tests feed them from tables. Sizes and addresses are bytes, ranges are half open.
  */
 #ifndef _MM_DMEM_INTERNAL_H
 #define _MM_DMEM_INTERNAL_H
