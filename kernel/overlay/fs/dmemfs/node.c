@@ -184,13 +184,14 @@ static int start_clearer(struct dmem_node *node)
 	return 0;
 }
 
-static int init_node(struct dmem_node *node, unsigned int number, struct dmem_range *ranges,
-		     unsigned int nr)
+/* A node without ranges was asked for memory and could give none, which is for sysfs to show. */
+static int init_node(struct dmem_node *node, int nid, unsigned int number,
+		     struct dmem_range *ranges, unsigned int nr)
 {
 	unsigned int i;
 	int ret;
 
-	node->nid = ranges[0].nid;
+	node->nid = nid;
 	node->number = number;
 	node->requested = dmem_regions_requested(all_ranges, nr_all_ranges, node->nid);
 	node->ranges = ranges;
@@ -207,7 +208,23 @@ static int init_node(struct dmem_node *node, unsigned int number, struct dmem_ra
 			return ret;
 	}
 	ledger.free[number] = node->pool.nr_units;
-	return start_clearer(node);
+	return nr ? start_clearer(node) : 0;
+}
+
+/* Nodes with ranges, and those that were asked for memory and have none. */
+static unsigned int count_nodes(const struct dmem_range *ranges, unsigned int nr)
+{
+	unsigned int nr_nodes = 0, i = 0;
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		bool counts = dmem_boot_requested(nid);
+
+		for (; i < nr && ranges[i].nid == nid; i++)
+			counts = true;
+		nr_nodes += counts;
+	}
+	return nr_nodes;
 }
 
 static int compare_addresses(const void *a, const void *b)
@@ -226,11 +243,8 @@ static int compare_addresses(const void *a, const void *b)
  */
 int dmem_nodes_init(struct dmem_range *ranges, unsigned int nr)
 {
-	unsigned int nr_nodes = 1, first, i;
-	int ret;
-
-	for (i = 1; i < nr; i++)
-		nr_nodes += ranges[i].nid != ranges[i - 1].nid;
+	unsigned int nr_nodes = count_nodes(ranges, nr), first, i;
+	int ret, nid;
 
 	all_ranges = ranges;
 	nr_all_ranges = nr;
@@ -246,16 +260,17 @@ int dmem_nodes_init(struct dmem_range *ranges, unsigned int nr)
 	for (i = 0; i < nr; i++)
 		by_address[i] = &ranges[i];
 	sort(by_address, nr, sizeof(*by_address), compare_addresses, NULL);
-	for (first = 0, i = 1; i <= nr; i++) {
+	for (nid = 0, i = 0; dmem_nr_nodes < nr_nodes; nid++) {
 		struct dmem_node *node;
 
-		if (i < nr && ranges[i].nid == ranges[first].nid)
+		for (first = i; i < nr && ranges[i].nid == nid; i++)
+			;
+		if (i == first && !dmem_boot_requested(nid))
 			continue;
 		node = &dmem_nodes[dmem_nr_nodes];
-		ret = init_node(node, dmem_nr_nodes++, &ranges[first], i - first);
+		ret = init_node(node, nid, dmem_nr_nodes++, &ranges[first], i - first);
 		if (ret)
 			goto exit;
-		first = i;
 	}
 	return 0;
 

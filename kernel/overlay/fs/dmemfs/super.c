@@ -324,7 +324,8 @@ static void usable_nodes(nodemask_t *ret)
 
 	nodes_clear(*ret);
 	for (n = 0; n < dmem_nr_nodes; n++)
-		node_set(dmem_nodes[n].nid, *ret);
+		if (dmem_nodes[n].pool.nr_units)
+			node_set(dmem_nodes[n].nid, *ret);
 }
 
 static int parse_nodes(struct fs_context *fc, const char *value)
