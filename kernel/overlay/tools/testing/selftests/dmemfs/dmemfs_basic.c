@@ -31,7 +31,7 @@ static void test_statfs(void)
 	if (statfs(path, &fs) < 0)
 		die("statfs");
 	check(fs.f_type == DMEMFS_MAGIC, "%s: statfs knows the file system", page_name);
-	check((size_t) fs.f_bsize == page_size, "%s: block size is the page size", page_name);
+	check((size_t)fs.f_bsize == page_size, "%s: block size is the page size", page_name);
 	check(fs.f_blocks == dmem_sum(-1, "size_bytes") / page_size,
 	      "%s: statfs counts all memory", page_name);
 	check(fs.f_bfree == fs.f_blocks, "%s: nothing is used", page_name);
@@ -40,7 +40,7 @@ static void test_statfs(void)
 static void touch(unsigned char *memory, size_t size, size_t step)
 {
 	for (size_t i = 0; i < size; i += step)
-		*(volatile unsigned char *) (memory + i) = 0x77;
+		*(volatile unsigned char *)(memory + i) = 0x77;
 }
 
 /* Leaves show in the number of faults: nothing else about such mappings is visible. */
@@ -53,7 +53,7 @@ static void test_leaves(size_t size)
 	if (ftruncate(fd, size) < 0)
 		die("ftruncate");
 	memory = map(fd, size, 0);
-	check((uintptr_t) memory % (size < page_size ? PAGE : page_size) == 0,
+	check((uintptr_t)memory % (size < page_size ? PAGE : page_size) == 0,
 	      "%s: mapping is aligned", page_name);
 	before = faults();
 	touch(memory, size, PAGE);
@@ -150,7 +150,7 @@ static void test_truncate(uint64_t free)
 		die("ftruncate");
 	memory = map(fd, size, 0);
 	memset(memory, 0x11, size);
-	check(fstat(fd, &st) == 0 && (size_t) st.st_blocks * 512 == size,
+	check(fstat(fd, &st) == 0 && (size_t)st.st_blocks * 512 == size,
 	      "%s: st_blocks is what the file has", page_name);
 
 	if (ftruncate(fd, 4 * MiB + 100) < 0)
@@ -187,9 +187,9 @@ static void test_read_write(void)
 
 	for (size_t i = 0; i < size; i++)
 		data[i] = i * 7 + i / 4096;
-	check(write(fd, data, size) == (ssize_t) size, "%s: write()", page_name);
-	check(fstat(fd, &st) == 0 && (size_t) st.st_size == size, "%s: size follows", page_name);
-	check(pread(fd, back, size, 0) == (ssize_t) size && memcmp(data, back, size) == 0,
+	check(write(fd, data, size) == (ssize_t)size, "%s: write()", page_name);
+	check(fstat(fd, &st) == 0 && (size_t)st.st_size == size, "%s: size follows", page_name);
+	check(pread(fd, back, size, 0) == (ssize_t)size && memcmp(data, back, size) == 0,
 	      "%s: read() gets it back", page_name);
 	memory = map(fd, size, 0);
 	check(memcmp(memory, data, size) == 0, "%s: a mapping shows it", page_name);
@@ -203,10 +203,10 @@ static void test_read_write(void)
 	if (ftruncate(fd, 8 * MiB) < 0)
 		die("ftruncate");
 	memory = map(fd, 8 * MiB, 0);
-	check(pread(fd, memory + 6 * MiB, MiB, 0) == (ssize_t) MiB &&
+	check(pread(fd, memory + 6 * MiB, MiB, 0) == (ssize_t)MiB &&
 	      memcmp(memory, memory + 6 * MiB, MiB) == 0,
 	      "%s: read() of a file into its own mapping", page_name);
-	check(pwrite(fd, memory, MiB, 7 * MiB) == (ssize_t) MiB &&
+	check(pwrite(fd, memory, MiB, 7 * MiB) == (ssize_t)MiB &&
 	      memcmp(memory, memory + 7 * MiB, MiB) == 0,
 	      "%s: write() of a file from its own mapping", page_name);
 	check(syscall(SYS_write, fd, 8, 10) < 0 && errno == EFAULT, "%s: a bad buffer is EFAULT",
@@ -217,7 +217,7 @@ static void test_read_write(void)
 
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, "end", 3, 5 * MiB + 7) != 3)
 		die("pwrite");
-	check(pread(fd, back, MiB, 4 * MiB + 7) == (ssize_t) MiB && all_bytes(back, MiB, 0),
+	check(pread(fd, back, MiB, 4 * MiB + 7) == (ssize_t)MiB && all_bytes(back, MiB, 0),
 	      "%s: what a write skips is zero", page_name);
 	free(data);
 	free(back);
@@ -240,7 +240,7 @@ static void test_no_space(uint64_t free)
 	      "%s: more than there is, is ENOSPC at ftruncate()", page_name);
 	check(fallocate(fd, 0, 0, free + size) < 0 && errno == ENOSPC,
 	      "%s: and at fallocate()", page_name);
-	check(fstat(fd, &st) == 0 && (size_t) st.st_size == size && all_bytes(memory, size, 1),
+	check(fstat(fd, &st) == 0 && (size_t)st.st_size == size && all_bytes(memory, size, 1),
 	      "%s: and nothing has changed", page_name);
 	munmap(memory, size);
 	close(fd);
@@ -294,8 +294,8 @@ static void test_punch(uint64_t free)
 	      memory[9 * MiB + 105] == 0x33, "%s: a small hole is zeroes", page_name);
 
 	check(fallocate(fd, FALLOC_FL_KEEP_SIZE, size, 4 * MiB) == 0 && fstat(fd, &st) == 0 &&
-	      (size_t) st.st_size == size &&
-	      (size_t) st.st_blocks * 512 == (size + 4 * MiB + block - 1) / block * block,
+	      (size_t)st.st_size == size &&
+	      (size_t)st.st_blocks * 512 == (size + 4 * MiB + block - 1) / block * block,
 	      "%s: KEEP_SIZE gets memory behind the end", page_name);
 	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, INT64_MAX - 2 * PAGE,
 			PAGE) < 0 && errno == EFBIG, "%s: no hole where no page can be", page_name);
@@ -373,13 +373,13 @@ static void test_proc_mem(void)
 	if (ftruncate(fd, 2 * MiB) < 0)
 		die("ftruncate");
 	memory = map(fd, 2 * MiB, 0);
-	check(pwrite(mem, "through ptrace", 14, (uintptr_t) memory + PAGE - 5) == 14 &&
+	check(pwrite(mem, "through ptrace", 14, (uintptr_t)memory + PAGE - 5) == 14 &&
 	      memcmp(memory + PAGE - 5, "through ptrace", 14) == 0,
 	      "%s: /proc/PID/mem writes", page_name);
-	check(pread(mem, text, 14, (uintptr_t) memory + PAGE - 5) == 14 &&
+	check(pread(mem, text, 14, (uintptr_t)memory + PAGE - 5) == 14 &&
 	      memcmp(text, "through ptrace", 14) == 0, "%s: /proc/PID/mem reads", page_name);
 	mprotect(memory, 2 * MiB, PROT_READ);
-	check(pwrite(mem, "x", 1, (uintptr_t) memory) < 0,
+	check(pwrite(mem, "x", 1, (uintptr_t)memory) < 0,
 	      "%s: but writes nothing that is read-only", page_name);
 	munmap(memory, 2 * MiB);
 	close(mem);

@@ -33,7 +33,8 @@ static uint64_t sum(const char *event, const char *word)
 	char *line, *rest, *copy;
 
 	read_trace();
-	copy = rest = strdup(trace);
+	copy = strdup(trace);
+	rest = copy;
 	while ((line = strsep(&rest, "\n"))) {
 		const char *value = strstr(line, " bytes=");
 
@@ -56,7 +57,7 @@ static bool wait_cleared(uint64_t bytes)
 			return true;
 		nanosleep(&(struct timespec) { .tv_nsec = 50000000 }, NULL);
 	}
-	note("cleared %llu bytes", (unsigned long long) sum("dmemfs_clear:", ""));
+	note("cleared %llu bytes", (unsigned long long)sum("dmemfs_clear:", ""));
 	return false;
 }
 

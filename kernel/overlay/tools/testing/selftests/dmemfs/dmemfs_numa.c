@@ -127,7 +127,7 @@ static void test_cpu(void)
 		if (sched_setaffinity(0, sizeof(set), &set) < 0)
 			break;
 		syscall(SYS_getcpu, &where, &node, NULL);
-		if ((int) node != first && (int) node != second)
+		if ((int)node != first && (int)node != second)
 			continue;
 		memory = new_file("m", "f", 4 * MiB, &fd);
 		touch(memory, 4 * MiB);
@@ -182,7 +182,8 @@ static void test_push_aside(void)
 	check(ftruncate(any, all - one) == 0 && ftruncate(strict, one) == 0,
 	      "promises make room for those that have no choice");
 	check(ftruncate(any, all - one + 2 * MiB) < 0 && errno == ENOSPC &&
-	      ftruncate(strict, one + 2 * MiB) < 0 && errno == ENOSPC, "but not more than there is");
+	      ftruncate(strict, one + 2 * MiB) < 0 && errno == ENOSPC,
+	      "but not more than there is");
 	close(any);
 	close(strict);
 	unmount("any");

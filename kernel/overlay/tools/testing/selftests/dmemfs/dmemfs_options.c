@@ -92,7 +92,8 @@ static void test_accepted(void)
 		return;
 	}
 	snprintf(options, sizeof(options), "node=%d,%d", nid, second);
-	snprintf(needle, sizeof(needle), second == nid + 1 ? "node=%d-%d" : "node=%d,%d", nid, second);
+	snprintf(needle, sizeof(needle), second == nid + 1 ? "node=%d-%d" : "node=%d,%d", nid,
+		 second);
 	accepted(options, needle);
 }
 

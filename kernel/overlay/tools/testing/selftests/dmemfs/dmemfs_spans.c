@@ -75,7 +75,7 @@ static void test_mremap(int fd)
 		      0);
 	if (target == MAP_FAILED)
 		die("mmap of address space");
-	target = (void *) (((uintptr_t) target + GiB - 1) / GiB * GiB);
+	target = (void *)(((uintptr_t)target + GiB - 1) / GiB * GiB);
 
 	moved = mremap(memory, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, target);
 	check(moved == target, "mremap() of 1G leaves");
@@ -143,7 +143,7 @@ static void test_unaligned(int fd)
 	area = mmap(NULL, 3 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == MAP_FAILED)
 		die("mmap of address space");
-	area = (void *) (((uintptr_t) area + GiB - 1) / GiB * GiB + offset);
+	area = (void *)(((uintptr_t)area + GiB - 1) / GiB * GiB + offset);
 	memory = mmap(area, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
 	before = faults();
 	mark(memory, 128 * MiB);
@@ -176,10 +176,10 @@ static void test_tail(void)
 	memory = map_spans(fd, size);
 	before = faults();
 	for (size_t i = 0; i < size; i += PAGE)
-		*(volatile unsigned char *) (memory + i) = 1;
+		*(volatile unsigned char *)(memory + i) = 1;
 	check(faults_are(before, 1 + 3 + 1),
 	      "1G + 6M + 4K takes a leaf of 1G, three of 2M and one of 4K");
-	check(fstat(fd, &st) == 0 && (size_t) st.st_blocks * 512 == GiB + 8 * MiB,
+	check(fstat(fd, &st) == 0 && (size_t)st.st_blocks * 512 == GiB + 8 * MiB,
 	      "and memory of 1G + 8M");
 	munmap(memory, size);
 	close(fd);

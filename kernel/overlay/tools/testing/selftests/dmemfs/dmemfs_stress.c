@@ -90,8 +90,8 @@ static void report(uint64_t inode, uint64_t index, unsigned int word, uint64_t f
 {
 	if (__atomic_add_fetch(failures, 1, __ATOMIC_RELAXED) < 20)
 		note("%s: inode %llu page %llu word %u: %016llx", where,
-		     (unsigned long long) inode, (unsigned long long) index, word,
-		     (unsigned long long) found);
+		     (unsigned long long)inode, (unsigned long long)index, word,
+		     (unsigned long long)found);
 }
 
 static void verify(const uint64_t *page, uint64_t inode, uint64_t index, const char *where)
@@ -120,8 +120,8 @@ static int random_file(int flags)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s/f%u", test_dir,
-		 mounts[random_below(sizeof(mounts) / sizeof(mounts[0]))],
-		 (unsigned int) random_below(FILES));
+		 mounts[random_below(ARRAY_SIZE(mounts))],
+		 (unsigned int)random_below(FILES));
 	return open(path, flags | O_CLOEXEC, 0600);
 }
 
@@ -173,9 +173,9 @@ static void op_touch(void)
 		size_t at = random_below(m->size) / PAGE * PAGE;
 		uint64_t index = (m->offset + at) / PAGE;
 
-		verify((void *) (m->address + at), m->inode, index, "mapping");
+		verify((void *)(m->address + at), m->inode, index, "mapping");
 		if (random_below(2))
-			fill((void *) (m->address + at), m->inode, index);
+			fill((void *)(m->address + at), m->inode, index);
 	}
 }
 
@@ -188,8 +188,8 @@ static void op_sweep(void)
 	if (!m->address || sigsetjmp(jump, 1))
 		return;
 	for (size_t at = 0; at < m->size && at < size; at += PAGE) {
-		verify((void *) (m->address + at), m->inode, (m->offset + at) / PAGE, "sweep");
-		fill((void *) (m->address + at), m->inode, (m->offset + at) / PAGE);
+		verify((void *)(m->address + at), m->inode, (m->offset + at) / PAGE, "sweep");
+		fill((void *)(m->address + at), m->inode, (m->offset + at) / PAGE);
 	}
 }
 
@@ -450,11 +450,11 @@ static void op_unlink(void)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s/f%u", test_dir, mounts[random_below(3)],
-		 (unsigned int) random_below(FILES));
+		 (unsigned int)random_below(FILES));
 	unlink(path);
 }
 
-/* Split, protect and move parts of mappings. What is in the maps array may have holes afterwards. */
+/* Split, protect and move parts of mappings. What is in maps may have holes afterwards. */
 static void op_split(void)
 {
 	struct mapping *m = &maps[random_below(MAPS)];
@@ -568,7 +568,7 @@ static void work(unsigned int seconds, uint64_t seed)
 	generation = seed & 0xffffff;
 	while (time(NULL) < end)
 		for (unsigned int i = 0; i < 10; i++)
-			ops[random_below(sizeof(ops) / sizeof(ops[0]))]();
+			ops[random_below(ARRAY_SIZE(ops))]();
 	_exit(0);
 }
 
@@ -597,14 +597,14 @@ int main(int argc, char **argv)
 {
 	unsigned int seconds = argc > 1 ? atoi(argv[1]) : 10;
 	unsigned int n = argc > 2 ? atoi(argv[2]) : 4, n_died = 0;
-	uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t) time(NULL), free;
+	uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t)time(NULL), free;
 
 	start("everything at once");
 	free = dmem_sum(-1, "free_bytes");
 	failures = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (failures == MAP_FAILED)
 		die("mmap");
-	note("%u processes, %u seconds, seed %llu", n, seconds, (unsigned long long) seed);
+	note("%u processes, %u seconds, seed %llu", n, seconds, (unsigned long long)seed);
 	for (unsigned int i = 0; i < 3; i++) {
 		char options[64];
 
@@ -636,7 +636,7 @@ int main(int argc, char **argv)
 	if (failing)
 		write_text("/proc/self/make-it-fail", "0");
 	check(n_died == 0, "%u of %u processes died", n_died, n);
-	check(*failures == 0, "%llu pages with foreign data", (unsigned long long) *failures);
+	check(*failures == 0, "%llu pages with foreign data", (unsigned long long)*failures);
 	check(sums_hold(), "size is free plus used plus poisoned");
 	for (unsigned int i = 0; i < 3; i++)
 		unmount(mounts[i]);

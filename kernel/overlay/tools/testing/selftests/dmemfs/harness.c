@@ -123,7 +123,7 @@ void start(const char *name)
 		printf("1..0 # SKIP dmemfs is not loaded\n");
 		exit(EXIT_SKIP);
 	}
-	strcpy(test_dir, "/tmp/dmemfs-test.XXXXXX");
+	snprintf(test_dir, sizeof(test_dir), "/tmp/dmemfs-test.XXXXXX");
 	mkdir("/tmp", 01777);
 	if (!mkdtemp(test_dir))
 		die("mkdtemp %s", test_dir);
@@ -196,7 +196,8 @@ int mount_at(const char *name, const char *options, char *log, size_t log_size)
 	if (fs < 0)
 		return -errno;
 
-	copy = rest = strdup(options);
+	copy = strdup(options);
+	rest = copy;
 	while (r == 0 && (option = strsep(&rest, ","))) {
 		char *value = strchr(option, '=');
 
@@ -312,8 +313,8 @@ bool wait_free(uint64_t free)
 			return true;
 		nanosleep(&(struct timespec) { .tv_nsec = 20000000 }, NULL);
 	}
-	note("free_bytes is %llu, not %llu", (unsigned long long) dmem_sum(-1, "free_bytes"),
-	     (unsigned long long) free);
+	note("free_bytes is %llu, not %llu", (unsigned long long)dmem_sum(-1, "free_bytes"),
+	     (unsigned long long)free);
 	return false;
 }
 
@@ -332,8 +333,8 @@ bool faults_are(uint64_t before, uint64_t expected)
 
 	if (count == expected)
 		return true;
-	note("%llu faults instead of %llu", (unsigned long long) count,
-	     (unsigned long long) expected);
+	note("%llu faults instead of %llu", (unsigned long long)count,
+	     (unsigned long long)expected);
 	return false;
 }
 
@@ -351,7 +352,7 @@ bool write_text(const char *path, const char *text)
 
 	if (fd < 0)
 		return false;
-	good = write(fd, text, strlen(text)) == (ssize_t) strlen(text);
+	good = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 	close(fd);
 	return good;
 }
@@ -394,10 +395,10 @@ int signal_of(void (*access)(void *), void *argument)
 
 void read_byte(void *address)
 {
-	(void) *(volatile unsigned char *) address;
+	(void)*(volatile unsigned char *)address;
 }
 
 void write_byte(void *address)
 {
-	*(volatile unsigned char *) address = 0x5a;
+	*(volatile unsigned char *)address = 0x5a;
 }

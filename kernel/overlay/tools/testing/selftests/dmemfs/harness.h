@@ -38,6 +38,10 @@
 #define PAGE (4 * KiB)
 #define EXIT_SKIP 4
 
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+#endif
+
 extern char test_dir[64];
 
 /* One test point. Returns @good. */
@@ -54,7 +58,7 @@ extern bool faults_may_fail;
 /* The last test point is that the kernel logged no warning since start(). */
 int finish(void);
 
-/* Mounts dmemfs with @options at test_dir/@name; 0 or a negative errno, the kernel's text in log. */
+/* Mounts dmemfs with @options at test_dir/@name. Returns 0 or -errno, the kernel's text in log. */
 int mount_at(const char *name, const char *options, char *log, size_t log_size);
 void unmount(const char *name);
 int open_at(const char *mount, const char *file, int flags);
