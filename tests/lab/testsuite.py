@@ -31,6 +31,8 @@ suites:
   tools          the tools, the lab and its agent themselves; syntax, shellcheck
   plain          unit, style and simulator tests, built with warnings as errors
   sanitized      the same under the address and the undefined behaviour sanitizer
+  kernel         the sources of the kernel side as patches: checkpatch, sparse, kernel-doc, git am; needs
+                 the kernel that the machines boot, and with --quick does without if it is not there
   vm             the whole chain in real machines (tests/vm/); builds a kernel the first time
 """
 
@@ -200,6 +202,23 @@ def suite_sanitized(suite: Suite, args: argparse.Namespace) -> None:
     run_meson(suite, args, ["--buildtype=debug", "-Db_sanitize=address,undefined", "-Db_lundef=false"])
 
 
+def suite_kernel(suite: Suite, args: argparse.Namespace) -> None:
+    from . import kernelstyle
+
+    kernel = kernelstyle.find_kernel(build=not args.quick)
+    if not kernel:
+        suite.add("all of it", SKIPPED, "the cache has no kernel of these sources, and --quick builds none")
+        return
+
+    def add(name: str, good: bool, text: str) -> None:
+        if args.filter in name:
+            suite.add(name, PASSED if good else FAILED, "" if good else first_line(text))
+            if not good:
+                print(f"{name}:\n{text}", file=sys.stderr)
+
+    kernelstyle.run(kernel, add)
+
+
 def suite_vm(suite: Suite, args: argparse.Namespace) -> None:
     from . import scenario
 
@@ -212,6 +231,7 @@ SUITES: dict[str, Callable[[Suite, argparse.Namespace], None]] = {
     "tools": suite_tools,
     "plain": suite_plain,
     "sanitized": suite_sanitized,
+    "kernel": suite_kernel,
     "vm": suite_vm,
 }
 

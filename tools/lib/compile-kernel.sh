@@ -59,9 +59,26 @@ check_config() {
         return $bad
 }
 
+# For a suite that has no kernel tree: what judges the sources, and the files that patches change
+keep_style() {
+        mkdir -p "$work/out/style/original"
+        cp -t "$work/out/style" \
+                "$work"/linux/scripts/{checkpatch.pl,const_structs.checkpatch,get_abi.pl,kernel-doc,spelling.txt}
+        sed -n 's|^--- a/||p' "$top"/kernel/patches/6.12/*.patch | sort -u |
+                tar -C "$work/linux" -cT - | tar -xC "$work/out/style/original"
+}
+
+# What sparse and the compiler's extra warnings say about what is built in: they need all of the tree
+keep_warnings() {
+        local objects
+        mapfile -t objects < <(cd "$top/kernel/overlay" && find mm -name '*.c' | sed 's/c$/o/')
+        kmake CC=gcc W=1 C=2 "${objects[@]}" 2>&1 | tee "$work/out/style/warnings"
+}
+
 rm -rf "$work"
 mkdir -p "$work"/{linux,build,out}
 unpack
+keep_style
 cp -r "$top/kernel/overlay/." "$work/linux/"
 apply_patches
 cat "${configs[@]}" >"$work/all.config"
@@ -73,6 +90,7 @@ kmake INSTALL_MOD_PATH="$work/out" INSTALL_MOD_STRIP=1 DEPMOD=true modules_insta
 # shellcheck disable=SC2016
 kmake CC=gcc run-command \
         KBUILD_RUN_COMMAND='$(srctree)/scripts/package/install-extmod-build '"$work/out/devel"
+keep_warnings
 
 release=$(<"$work/build/include/config/kernel.release")
 rm -f "$work/out/lib/modules/$release/build" "$work/out/lib/modules/$release/source"
