@@ -147,6 +147,8 @@ class Machine:
              to QEMU, which is faster and takes `append`
     append:  kernel arguments; with grub they are put into the lab's own /etc/default/grub.d file
              of a machine that boots once more, so use direct unless the boot loader matters
+    bare:    no systemd, only the agent, which is there as soon as the kernel is; with direct
+    uefi:    UEFI firmware, which starts the kernel by its EFI stub; with direct
     """
 
     def __init__(
@@ -157,6 +159,8 @@ class Machine:
         boot: str = "grub",
         append: str = "",
         cpu: str = DEFAULT_CPU,
+        bare: bool = False,
+        uefi: bool = False,
         qemu_arguments: Sequence[str] = (),
         name: str = "machine",
         verbose: bool = False,
@@ -167,9 +171,13 @@ class Machine:
             raise ValueError(f"boot: {boot!r} (allowed: grub, direct)")
         if boot == "grub" and append:
             raise ValueError("kernel arguments can only be given with boot='direct'")
+        if boot == "grub" and (bare or uefi):
+            raise ValueError("bare and uefi go with boot='direct' only")
         self.boot = boot
         self.append = append
         self.cpu = cpu
+        self.bare = bare
+        self.uefi = uefi
         self.qemu_arguments = list(qemu_arguments)
         self.name = name
         self.verbose = verbose
@@ -260,6 +268,8 @@ class Machine:
 
     def wait_booted(self, timeout: float = BOOT_TIMEOUT) -> str:
         """Waits until systemd has nothing left to start; returns running or degraded."""
+        if self.bare:
+            return "running"
         r = self.run("systemctl is-system-running --wait", timeout=timeout, check=False)
         state = r.stdout.strip()
         if state not in ("running", "degraded"):
@@ -493,11 +503,22 @@ class Machine:
             # The firmware cannot boot from NVMe once there is much memory, so GRUB sees the same
             # disk as virtio; a kernel whose disk is NVMe has no driver for it
             argv += ["-device", "virtio-blk-pci,drive=disk,bootindex=1,share-rw=on"]
+        if self.uefi:
+            argv += self._uefi_argv()
         if self.boot == "direct":
             root = {"nvme": "/dev/nvme0n1p1", "virtio": "/dev/vda1"}[drive]
-            append = f"{BASE_ARGUMENTS} root={root} rootfstype=ext4 ro quiet {self.append}".strip()
+            init = "init=/usr/lib/dmemd-lab/init " if self.bare else ""
+            append = f"{BASE_ARGUMENTS} root={root} rootfstype=ext4 ro quiet {init}{self.append}".strip()
             argv += ["-kernel", str(self.image / "vmlinuz"), "-append", append]
         return argv + self.qemu_arguments
+
+    def _uefi_argv(self) -> list[str]:
+        firmware = Path("/usr/share/OVMF")
+        if not (firmware / "OVMF_CODE_4M.fd").exists():
+            raise LabError(f"there is no UEFI firmware in {firmware}; install the package ovmf")
+        shutil.copy(firmware / "OVMF_VARS_4M.fd", self.folder / "uefi-variables")
+        drives = (f"file={firmware}/OVMF_CODE_4M.fd,readonly=on", f"file={self.folder}/uefi-variables")
+        return [x for d in drives for x in ("-drive", f"if=pflash,format=raw,{d}")]
 
     def _numa_argv(self) -> list[str]:
         """One socket per CPU, so that no socket spans two nodes; memory is not set aside on the

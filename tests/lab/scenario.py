@@ -36,11 +36,36 @@ class Scenario:
     boot = "grub"
     append = ""
     cpu = DEFAULT_CPU
+    bare = False
+    uefi = False
     # Tests that all later ones build on: if one of them fails, the rest cannot run
     steps: Sequence[str] = ()
 
     def __init__(self, machine: Machine):
         self.machine = machine
+
+    @classmethod
+    def new_machine(cls, append: Optional[str] = None, qemu_arguments: Sequence[str] = ()) -> Machine:
+        """A machine as the class says, but for the kernel arguments if given, and with more of QEMU's."""
+        return Machine(
+            image(cls.kernel),
+            cls.nodes,
+            boot=cls.boot,
+            append=cls.append if append is None else append,
+            cpu=cls.cpu,
+            bare=cls.bare,
+            uefi=cls.uefi,
+            qemu_arguments=qemu_arguments,
+            name=scenario_name(cls),
+        )
+
+    def replace_machine(self, append: Optional[str] = None, qemu_arguments: Sequence[str] = ()) -> None:
+        """Goes on with a new machine, unless the kernel of the old one has complained."""
+        complaints = self.machine.complaints()
+        self.check(not complaints, "the kernel complained:\n" + "\n".join(complaints))
+        self.machine.stop()
+        self.machine = self.new_machine(append, qemu_arguments)
+        self.machine.start()
 
     def prepare(self) -> None:
         """Runs once the machine is up, before the first test."""
@@ -159,9 +184,7 @@ class _Runner:
 
     def _start(self) -> None:
         c = self.cls
-        machine = Machine(
-            image(c.kernel), c.nodes, boot=c.boot, append=c.append, cpu=c.cpu, name=self.name
-        )
+        machine = c.new_machine()
         try:
             machine.start()
             self.scenario = c(machine)

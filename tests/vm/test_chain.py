@@ -231,9 +231,6 @@ class Chain(DmemScenario):
     def test_selftests_of_the_kernel(self) -> None:
         self.run_selftests()
 
-    def test_kunit_of_the_kernel(self) -> None:
-        self.run_kunit()
-
     def test_bad_mount_options_are_explained(self) -> None:
         for option, expected in (
             ("pagesize=3M", ("pagesize", "4K", "2M", "1G")),

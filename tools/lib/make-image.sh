@@ -54,6 +54,17 @@ install -D -m 0755 "$guest/dmem-touch" "$root/usr/local/bin/dmem-touch"
 for program in "$guest"/dmemfs_*; do
         [[ ! -e $program ]] || install -D -m 0755 -t "$root/usr/local/lib/dmem-selftests" "$program"
 done
+# For a machine that is there for its kernel alone
+cat >"$root/usr/lib/dmemd-lab/init" <<'EOF'
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t debugfs debugfs /sys/kernel/debug
+exec /usr/lib/dmemd-lab/agent
+EOF
+chmod 0755 "$root/usr/lib/dmemd-lab/init"
 cat >"$root/etc/systemd/system/lab-agent.service" <<'EOF'
 [Unit]
 Description=Agent of the lab
