@@ -2,7 +2,7 @@
 /*
  * dmem-touch - uses memory from dmemfs the way a virtual machine monitor does, and reports
  *
- *     dmem-touch [--node=N] [--fill=BYTE] [--hold] [--keep] FILE BYTES
+ *     dmem-touch [--node=N] [--fill=BYTE] [--hold [--catch]] [--keep] FILE BYTES
  *
  * Creates FILE, gives it BYTES, maps it shared, with --node binds the mapping to that node as QEMU
  * does for host-nodes=, and reads every byte before it writes any. Prints one key=value line each:
@@ -20,6 +20,12 @@
  * With --hold it then says "holding", keeps the mapping, and for each line on standard input reads
  * all of it again and prints differing=BYTES; it ends at end of file. FILE is deleted at the end
  * unless --keep is given. The exit status is 0 if every byte was zero.
+ *
+ * With --catch it asks to be told early of memory errors and lives through them, as a virtual
+ * machine monitor does: each SIGBUS prints sigbus=CODE,OFFSET,LSB with the offset in FILE, and
+ * reading all of it leaves out the pages that cannot be read and prints lost=PAGES as well. The
+ * line "spin OFFSET" makes it read that byte on CPU 0 without any system call until SIGBUS comes, a
+ * minute at most.
  */
 
 #define _GNU_SOURCE
@@ -27,17 +33,22 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#define PAGE 4096
 #define MPOL_BIND_MODE 2 /* MPOL_BIND of numaif.h, which a static program can do without */
 
 static uint64_t parse_number(const char *text) {
@@ -125,26 +136,107 @@ static bool count_leaves(uint64_t start, uint64_t end, int64_t ret[3]) {
         return true;
 }
 
-static void hold(const uint8_t *p, uint64_t size, uint8_t byte) {
-        char line[64];
+static const uint8_t *mapping;
+static sigjmp_buf jump;
+static volatile sig_atomic_t jump_is_set, done;
 
+static void on_bus(int signal, siginfo_t *info, void *context) {
+        char line[96];
+        int n;
+
+        (void)signal, (void)context;
+        n = snprintf(line, sizeof(line), "sigbus=%d,0x%tx,%d\n", info->si_code,
+                     (uint8_t *)info->si_addr - mapping, info->si_addr_lsb);
+        if (write(STDOUT_FILENO, line, n) != n)
+                _exit(1);
+        done = 1;
+        if (info->si_code == BUS_MCEERR_AO)
+                return;
+        if (!jump_is_set)
+                _exit(1);
+        siglongjmp(jump, 1);
+}
+
+static void on_alarm(int signal) {
+        (void)signal;
+        done = 1;
+}
+
+static void catch_errors(const uint8_t *p) {
+        struct sigaction bus = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+
+        mapping = p;
+        sigaction(SIGBUS, &bus, NULL);
+        signal(SIGALRM, on_alarm);
+        if (prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) < 0)
+                fail("prctl", "PR_MCE_KILL");
+}
+
+static void spin(const uint8_t *p, uint64_t offset) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(0, &set);
+        if (sched_setaffinity(0, sizeof(set), &set) < 0)
+                fail("sched_setaffinity", "CPU 0");
+        done = 0;
+        alarm(60);
+        puts("spinning");
+        fflush(stdout);
+        if (sigsetjmp(jump, 1) == 0) {
+                jump_is_set = 1;
+                while (!done)
+                        (void)*(const volatile uint8_t *)(p + offset);
+        }
+        jump_is_set = 0;
+        alarm(0);
+        puts("spun");
+        fflush(stdout);
+}
+
+static void read_around_errors(const uint8_t *p, uint64_t size, uint8_t byte) {
+        static uint64_t at, differing, lost; /* static: siglongjmp() must not lose them */
+
+        differing = lost = 0;
+        for (at = 0; at < size; at += PAGE) {
+                if (sigsetjmp(jump, 1)) {
+                        lost++;
+                        continue;
+                }
+                jump_is_set = 1;
+                differing += count_unlike(p + at, size - at < PAGE ? size - at : PAGE, byte);
+        }
+        jump_is_set = 0;
+        printf("lost=%" PRIu64 "\ndiffering=%" PRIu64 "\n", lost, differing);
+}
+
+static void hold(const uint8_t *p, uint64_t size, uint8_t byte, bool catch) {
+        char line[64];
+        uint64_t offset;
+
+        if (catch)
+                catch_errors(p);
         puts("holding");
         fflush(stdout);
         while (fgets(line, sizeof(line), stdin)) {
-                printf("differing=%" PRIu64 "\n", count_unlike(p, size, byte));
+                if (catch && sscanf(line, "spin %" SCNi64, (int64_t *)&offset) == 1 &&
+                    offset < size)
+                        spin(p, offset);
+                else if (catch)
+                        read_around_errors(p, size, byte);
+                else
+                        printf("differing=%" PRIu64 "\n", count_unlike(p, size, byte));
                 fflush(stdout);
         }
 }
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "node", required_argument, NULL, 'n' },
-                { "fill", required_argument, NULL, 'f' },
-                { "hold", no_argument, NULL, 'h' },
-                { "keep", no_argument, NULL, 'k' },
-                {},
+                { "node", required_argument, NULL, 'n' }, { "fill", required_argument, NULL, 'f' },
+                { "hold", no_argument, NULL, 'h' },       { "catch", no_argument, NULL, 'c' },
+                { "keep", no_argument, NULL, 'k' },       {},
         };
-        bool want_hold = false, want_keep = false;
+        bool want_hold = false, want_catch = false, want_keep = false;
         int node = -1, fill = -1, fd, c;
         int64_t leaves[3] = { -1, -1, -1 };
         uint64_t size, nonzero;
@@ -163,6 +255,9 @@ int main(int argc, char **argv) {
                 case 'h':
                         want_hold = true;
                         break;
+                case 'c':
+                        want_catch = true;
+                        break;
                 case 'k':
                         want_keep = true;
                         break;
@@ -170,8 +265,8 @@ int main(int argc, char **argv) {
                         return 2;
                 }
         if (argc - optind != 2 || node > 63) {
-                fprintf(stderr, "usage: dmem-touch [--node=N] [--fill=BYTE] [--hold] [--keep] FILE "
-                                "BYTES\n");
+                fprintf(stderr, "usage: dmem-touch [--node=N] [--fill=BYTE] [--hold [--catch]] "
+                                "[--keep] FILE BYTES\n");
                 return 2;
         }
         path = argv[optind];
@@ -209,7 +304,7 @@ int main(int argc, char **argv) {
         }
         fflush(stdout);
         if (want_hold)
-                hold(p, size, fill >= 0 ? fill : 0);
+                hold(p, size, fill >= 0 ? fill : 0, want_catch);
         munmap(p, size);
         close(fd);
         if (!want_keep && unlink(path) < 0)

@@ -1,71 +1,222 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machine checks that name an address in dmem: the host and its guests live on."""
+"""Memory errors in dmem, from the hardware on: the host and its guests live on."""
 
 from __future__ import annotations
 
+import re
 import time
 
-from .common import GIB, DmemScenario
+from lab.channel import Job
+
+from .common import GIB, MIB, DmemScenario
 
 # Status of bank 1: what the processor reports, see the Intel SDM volume 3, chapter 17
 CORRECTED = 0x9C0000400000009F  # valid, address and misc valid: corrected memory read error
 ACTION_OPTIONAL = 0xBD000000000000C0  # uncorrected, found by the memory scrubber
+ACTION_REQUIRED = 0xBD80000000000134  # uncorrected, data load
 MCG_OPTIONAL = 0x5  # in progress, can be restarted
+MCG_REQUIRED = 0x7  # and the address of the instruction is valid
+DEFERRED = 0x9C0018000000009F  # AMD: uncorrected, nobody has consumed it yet
+
+BUS_MCEERR_AR, BUS_MCEERR_AO = 4, 5
+TRACING = "/sys/kernel/tracing"
+HARD_OFFLINE = "/sys/devices/system/memory/hard_offline_page"
 
 
-class MachineCheck(DmemScenario):
+class PoisonScenario(DmemScenario):
+    """A node of 2 GiB, and files in it of which the physical addresses are known."""
+
     nodes = "2G,4G"
     boot = "direct"
     append = "dmem=1:2G"
+    node = 1
 
     def prepare(self) -> None:
         self.machine.run("systemctl start dmemd-setup.service || modprobe dmemfs")
         self.machine.run("echo 1 >/sys/devices/system/machinecheck/machinecheck0/check_interval")
         self.machine.run("mkdir -p /run/mce && mount -t dmemfs -o pagesize=2M dmemfs /run/mce")
-        (start, end), *_ = self.dmem_nodes()[1].regions
-        # All of the pool is mapped by somebody, so this address is, too
-        self.address = start + (end - start) // 2 + 0x3000
-        self.job = self.machine.start_job("dmem-touch --fill=0x77 --hold /run/mce/victim 2G")
+        self.machine.run(f"[ -e {TRACING}/trace ] || mount -t tracefs tracefs {TRACING}")
+        self.machine.run(f"echo 1 >{TRACING}/events/dmemfs/dmemfs_alloc/enable")
+        self.machine.run(f"echo 1 >{TRACING}/events/ras/memory_failure_event/enable")
+
+    def victim(self, name: str, size: int) -> tuple[Job, int]:
+        """A process with a file of its own, filled with 0x77, and the file's first physical address."""
+        self.machine.run(f"echo >{TRACING}/trace")
+        job = self.machine.start_job(f"dmem-touch --fill=0x77 --hold --catch /run/mce/{name} {size}")
+        self.wait_for(job, 0, "holding")
+        first = re.search(r"dmemfs_alloc:.* address=(0x[0-9a-f]+) ", self.machine.read(f"{TRACING}/trace"))
+        assert first
+        return job, int(first[1], 16)
+
+    def wait_for(self, job: Job, seen: int, text: str, seconds: float = 180) -> str:
+        """Waits until the job has printed @text behind the first @seen bytes; returns what it printed."""
         ready = self.machine.channel.wait(
-            lambda: b"holding\n" in self.job.stdout or self.job.status is not None, time.monotonic() + 180
+            lambda: text.encode() in job.stdout[seen:] or job.status is not None,
+            time.monotonic() + seconds,
         )
-        self.check(ready and self.job.status is None, f"dmem-touch: {self.job.stdout!r} {self.job.stderr!r}")
-        self.equal(self.dmem_nodes()[1].used, 2 * GIB, "used bytes")
+        found = job.stdout[seen:].decode()
+        self.check(ready and text in found, f"no {text!r} from dmem-touch, only {found!r}, {job.stderr!r}")
+        return found
 
-    def dmesg_has(self, text: str, seconds: float = 30) -> str:
+    def ask(self, job: Job, line: str, answer: str) -> str:
+        seen = len(job.stdout)
+        self.machine.channel.send_input(job, line.encode() + b"\n")
+        return self.wait_for(job, seen, answer)
+
+    def end(self, job: Job) -> None:
+        self.machine.channel.send_eof(job)
+        self.equal(self.machine.wait_job(job).status, 0, "exit status of dmem-touch")
+
+    def wait_until(self, what: str, condition: str, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            log = self.machine.out("dmesg")
-            if text in log:
-                return log
-            time.sleep(1)
-        self.contains(self.machine.out("dmesg | grep -i -e mce -e 'memory fail'; true"), text, "kernel log")
-        return ""
+        while not self.machine.run(condition, check=False).ok:
+            if time.monotonic() > end:
+                self.check(False, f"{what}: {condition} is not true; {self.machine.out('dmesg | tail -n 20')}")
+            time.sleep(0.5)
 
-    def victim_reads(self) -> str:
-        """The process that maps the memory reads all of it; returns bytes that differ or how it ended."""
-        seen = len(self.job.stdout)
-        self.machine.channel.send_input(self.job, b"read\n")
-        self.machine.channel.wait(
-            lambda: b"differing=" in self.job.stdout[seen:] or self.job.status is not None,
-            time.monotonic() + 120,
-        )
-        if self.job.status is not None:
-            return f"ended with wait status {self.job.status}"
-        return self.job.stdout[seen:].decode().strip()
+    def poisoned(self) -> dict[int, str]:
+        text = self.machine.read(f"/sys/class/dmem/node{self.node}/poisoned")
+        lines = [x.split() for x in text.splitlines()]
+        self.equal(lines, sorted(lines), "order of the poisoned units")
+        return {int(a, 16): state for a, state in lines}
+
+    def events(self) -> int:
+        return int(self.machine.read(f"/sys/class/dmem/node{self.node}/events"))
+
+    def wait_event(self, before: int) -> None:
+        self.wait_until("event", f"[ $(cat /sys/class/dmem/node{self.node}/events) -gt {before} ]")
+        self.equal(self.events(), before + 1, "events")
+
+    def check_sums(self) -> None:
+        n = self.dmem_nodes()[self.node]
+        self.equal(n.free + n.used + n.poisoned, n.size, "free + used + poisoned bytes")
+
+
+class MachineCheck(PoisonScenario):
+    """As an Intel processor reports errors"""
 
     def test_corrected_error_is_harmless(self) -> None:
-        self.machine.mce(0, 1, CORRECTED, 0, self.address)
-        self.dmesg_has("Machine check events logged")
-        self.equal(self.victim_reads(), "differing=0", "what the user of the memory sees")
+        job, address = self.victim("corrected", 4 * MIB)
+        self.machine.mce(0, 1, CORRECTED, 0, address)
+        self.wait_until("logged", "dmesg | grep -q 'Machine check events logged'")
+        self.contains(self.ask(job, "read", "differing="), "lost=0\ndiffering=0", "what its owner sees")
+        self.equal(self.poisoned(), {}, "poisoned units")
+        self.end(job)
 
-    def test_uncorrected_error_does_not_take_the_host_down(self) -> None:
-        self.machine.mce(0, 1, ACTION_OPTIONAL, MCG_OPTIONAL, self.address, broadcast=True)
-        self.dmesg_has("Memory failure")
-        self.check(self.machine.alive, "the machine went down")
-        self.equal(self.machine.out("echo alive"), "alive", "a command after the machine check")
+    def test_error_in_free_memory_costs_4k(self) -> None:
+        job, address = self.victim("free", 4 * MIB)
+        self.end(job)
+        before, free = self.events(), self.dmem_nodes()[1].free
+        self.machine.mce(0, 1, ACTION_OPTIONAL, MCG_OPTIONAL, address + 0x5678, broadcast=True)
+        self.wait_event(before)
+        self.equal(self.poisoned().get(address + 0x5000), "free", "state of the unit")
+        self.equal(self.dmem_nodes()[1].free, free - 4096, "free bytes")
+        self.equal(self.dmem_nodes()[1].poisoned, 4096, "poisoned bytes")
+        self.check_sums()
 
-    def test_the_rest_of_the_memory_stays_usable(self) -> None:
-        self.machine.channel.send_eof(self.job)
-        self.machine.wait_job(self.job)
-        self.equal(self.touch("/run/mce/next 256M")["nonzero"], "0", "bytes that were not zero")
+    def test_error_found_by_the_scrubber_is_told_early(self) -> None:
+        job, address = self.victim("scrubbed", 8 * MIB)
+        before, seen = self.events(), len(job.stdout)
+        self.machine.mce(0, 1, ACTION_OPTIONAL, MCG_OPTIONAL, address + 0x3000, broadcast=True)
+        self.wait_event(before)
+        self.contains(self.wait_for(job, seen, "sigbus="), f"sigbus={BUS_MCEERR_AO},0x3000,12", "the signal")
+        self.equal(self.poisoned().get(address + 0x3000), "used", "state of the unit")
+        users = self.machine.read("/sys/class/dmem/node1/users").split()
+        self.equal(users[0], f"{address + 0x3000:#018x}", "the unit in users")
+        self.equal(users[3], "0x3000", "offset in users")
+        self.equal(users[5], "/scrubbed", "path in users")
+        comm = self.machine.read(f"/proc/{users[4]}/comm").strip()
+        self.equal(comm, "dmem-touch", f"process {users[4]} in users")
+
+        # The rest of it is as it was; the page itself cannot be read
+        text = self.ask(job, "read", "differing=")
+        self.contains(text, "lost=1\ndiffering=0", "what its owner sees")
+        self.contains(text, f"sigbus={BUS_MCEERR_AR},0x3000,12", "the signal at an access")
+        r = self.machine.run("dd if=/run/mce/scrubbed of=/dev/null bs=4096 skip=3 count=1", check=False)
+        self.contains(r.stderr, "Input/output error", "dd of the page")
+        self.end(job)
+        self.equal(self.poisoned().get(address + 0x3000), "free", "state after the file has gone")
+        self.check_sums()
+
+    def test_same_page_again_is_no_event(self) -> None:
+        (address, _), *_ = self.poisoned().items()
+        before = self.events()
+        self.machine.mce(0, 1, ACTION_OPTIONAL, MCG_OPTIONAL, address, broadcast=True)
+        self.wait_until("trace", f"grep -q 'already poisoned' {TRACING}/trace")
+        self.equal(self.events(), before, "events")
+
+    def test_rasdaemon_would_see_it(self) -> None:
+        trace = self.machine.read(f"{TRACING}/trace")
+        for result in ("Recovered", "Delayed"):
+            self.machine.run(f"echo >{TRACING}/trace")
+        job, address = self.victim("ras", 4 * MIB)
+        for offset, result in ((0, "Delayed"), (4096, "Recovered")):
+            if result == "Recovered":
+                self.end(job)
+            self.machine.run(f"echo {address + offset:#x} >{HARD_OFFLINE}")
+            trace = self.machine.read(f"{TRACING}/trace")
+            self.contains(
+                trace,
+                f"memory_failure_event: pfn {(address + offset) >> 12:#x}: recovery action for "
+                f"non struct page pfn: {result}",
+                "trace of ras:memory_failure_event",
+            )
+
+    def test_address_outside_is_not_ours(self) -> None:
+        before = self.events()
+        # A hole: the machine has 6 GiB, and what is below 4 GiB moves up by a gigabyte at most
+        r = self.machine.run(f"echo {64 * GIB:#x} >{HARD_OFFLINE}", check=False)
+        self.check(not r.ok, "an address without memory was accepted")
+        self.equal(self.events(), before, "events")
+
+    def test_module_loaded_again_knows_all(self) -> None:
+        before = self.poisoned()
+        self.check(len(before) >= 4, f"units known: {before}")
+        self.machine.run("systemctl stop dmemd.service; umount -a -t dmemfs && modprobe -r dmemfs")
+        # Nobody is there to handle it, but it is not forgotten
+        address = max(before) + 7 * 4096
+        self.machine.run(f"echo {address:#x} >{HARD_OFFLINE}")
+        self.machine.run("modprobe dmemfs && mount -t dmemfs dmemfs /run/mce")
+        self.equal(self.poisoned(), {**before, address: "free"}, "poisoned units after loading again")
+        self.check_sums()
+
+    def test_consumer_goes_on_with_the_rest(self) -> None:
+        # If processor 0 happens to be in the kernel at that moment, the kernel cannot go on, and it
+        # must not: then once more
+        for _ in range(4):
+            job, address = self.victim("consumer", 64 * MIB)
+            self.ask(job, f"spin {5 * 4096}", "spinning")
+            seen = len(job.stdout)
+            self.machine.expected.append("Kernel panic|Data load in unrecoverable area of kernel")
+            self.machine.mce(0, 1, ACTION_REQUIRED, MCG_REQUIRED, address + 5 * 4096, broadcast=True)
+            self.machine.channel.wait(lambda: b"spun" in job.stdout[seen:], time.monotonic() + 90)
+            if self.machine.alive:
+                break
+            self.machine.stop()
+            self.machine.start()
+            self.prepare()
+        text = self.wait_for(job, seen, "spun")
+        self.contains(text, f"sigbus={BUS_MCEERR_AR},{5 * 4096:#x},12", "the signal")
+        self.contains(self.ask(job, "read", "differing="), "lost=1\ndiffering=0", "what its owner sees")
+        self.equal(self.poisoned().get(address + 5 * 4096), "used", "state of the unit")
+        self.end(job)
+
+
+class DeferredError(PoisonScenario):
+    """As an AMD processor reports errors: it polls for those that nobody has consumed"""
+
+    cpu = "EPYC,+pdpe1gb"
+
+    def test_deferred_error(self) -> None:
+        job, address = self.victim("deferred", 4 * MIB)
+        before, seen = self.events(), len(job.stdout)
+        self.machine.mce(0, 1, DEFERRED, 0, address + 0x2000)
+        self.wait_event(before)
+        self.contains(self.wait_for(job, seen, "sigbus="), f"sigbus={BUS_MCEERR_AO},0x2000,12", "the signal")
+        self.contains(self.ask(job, "read", "differing="), "lost=1\ndiffering=0", "what its owner sees")
+        self.end(job)
+
+    def test_selftest_of_the_kernel(self) -> None:
+        r = self.machine.run("/usr/local/lib/dmem-selftests/dmemfs_poison", timeout=600, check=False)
+        failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") or "# SKIP" in x]
+        self.check(not failed and r.status == 0, f"{failed}\n{r}")
