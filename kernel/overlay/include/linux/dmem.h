@@ -81,6 +81,10 @@ void dmem_poison_signal(struct address_space *mapping, pgoff_t index, unsigned l
 void dmem_visit_users(struct address_space *mapping, pgoff_t index, dmem_user_fn fn,
 			void *data);
 
+int dmem_pin(unsigned long pfn);
+void dmem_unpin(unsigned long pfn);
+unsigned long dmem_pinned_run(unsigned long pfn, unsigned long nr, bool *ret_pinned);
+
 #else
 
 static inline void dmem_reserve(void)
@@ -123,6 +127,21 @@ static inline void dmem_poison_signal(struct address_space *mapping, pgoff_t ind
 static inline void dmem_visit_users(struct address_space *mapping, pgoff_t index,
 				      dmem_user_fn fn, void *data)
 {
+}
+
+static inline int dmem_pin(unsigned long pfn)
+{
+	return 0;
+}
+
+static inline void dmem_unpin(unsigned long pfn)
+{
+}
+
+static inline unsigned long dmem_pinned_run(unsigned long pfn, unsigned long nr, bool *ret_pinned)
+{
+	*ret_pinned = false;
+	return nr;
 }
 
 #endif /* CONFIG_DMEM */
