@@ -15,6 +15,7 @@
  * at least, a tree of plain ranges with four levels, some thousand runs, is not destroyed properly:
  * mt_free_walk() takes the metadata in slot 15 of an inner node with 15 children for a 16th child.
  */
+#include <linux/dmem.h>
 #include <linux/hash.h>
 #include <linux/mempolicy.h>
 #include <linux/slab.h>
@@ -493,12 +494,29 @@ int dmemfs_grow(struct inode *inode, loff_t size)
 	return ret;
 }
 
+/* Take the memory of [index, stop), which is one piece, out of the map of the file. */
+static int take_out(struct dmemfs_inode_info *info, pgoff_t index, pgoff_t stop)
+{
+	MA_STATE(mas, &info->extents, index, stop - 1);
+	int ret;
+
+	mutex_lock(&info->lock);
+	mas_lock(&mas);
+	ret = mas_store_gfp(&mas, NULL, GFP_KERNEL);
+	mas_unlock(&mas);
+	if (!ret)
+		info->nr_pages -= stop - index;
+	mutex_unlock(&info->lock);
+	return ret;
+}
+
 /*
  * Take [first, end) out of the file. With @promised, holes below the end of the file that come
  * from it keep a promise.
  *
- * The map of extents may need memory to become smaller. If there is none, the pages stay with the
- * file, cleared: nobody can tell the difference but for the space they take.
+ * Pages that a device may access stay with the file, cleared: nobody can tell the difference but
+ * for the space they take. So do all when the map of extents needs memory to become smaller, and
+ * there is none.
  */
 static void remove(struct inode *inode, pgoff_t first, pgoff_t end, bool promised)
 {
@@ -509,23 +527,12 @@ static void remove(struct inode *inode, pgoff_t first, pgoff_t end, bool promise
 	for (index = first; index < end && dmemfs_next_data(info, &index, &stop) && index < end;
 	     index = stop) {
 		struct dmem_piece piece, rest;
-		int ret;
+		bool pinned;
 
-		MA_STATE(mas, &info->extents, index, 0);
-
-		stop = min(stop, end);
 		dmemfs_lookup(info, index, &piece);
-		piece.nr = stop - index;
-		mas_set_range(&mas, index, stop - 1);
-
-		mutex_lock(&info->lock);
-		mas_lock(&mas);
-		ret = mas_store_gfp(&mas, NULL, GFP_KERNEL);
-		mas_unlock(&mas);
-		if (!ret)
-			info->nr_pages -= piece.nr;
-		mutex_unlock(&info->lock);
-		if (ret) {
+		piece.nr = dmem_pinned_run(piece.pfn, min(stop, end) - index, &pinned);
+		stop = index + piece.nr;
+		if (pinned || take_out(info, index, stop)) {
 			dmemfs_clear_bytes(inode, (loff_t)index << PAGE_SHIFT,
 					   (loff_t)stop << PAGE_SHIFT);
 			continue;

@@ -337,6 +337,18 @@ void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account
 }
 
 /**
+ * dmem_ledger_return() - memory that was with no account has come back to its node
+ * @ledger: the ledger
+ * @node:   where it belongs
+ * @nr:     units
+ */
+void dmem_ledger_return(struct dmem_ledger *ledger, unsigned int node, u64 nr)
+{
+	add_free(ledger, node, nr);
+	mend(ledger);
+}
+
+/**
  * dmem_ledger_put() - an account has memory no more
  * @ledger:  the ledger
  * @account: who had it
@@ -347,9 +359,8 @@ void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account
 void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
 		     unsigned int node, u64 nr, u64 back)
 {
-	add_free(ledger, node, back);
 	account->charged -= nr;
-	mend(ledger);
+	dmem_ledger_return(ledger, node, back);
 }
 
 /**

@@ -86,6 +86,7 @@ bool dmem_ledger_take(struct dmem_ledger *ledger, struct dmem_account *account,
 		      unsigned int node, u64 nr);
 void dmem_ledger_untake(struct dmem_ledger *ledger, struct dmem_account *account,
 			unsigned int node, u64 nr, u64 back);
+void dmem_ledger_return(struct dmem_ledger *ledger, unsigned int node, u64 nr);
 void dmem_ledger_put(struct dmem_ledger *ledger, struct dmem_account *account,
 		     unsigned int node, u64 nr, u64 back);
 u64 dmem_ledger_withdraw(struct dmem_ledger *ledger, unsigned int node, u64 nr);

@@ -4,12 +4,14 @@
  */
 #define pr_fmt(fmt) "dmemfs: " fmt
 
+#include <linux/dmem.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/topology.h>
+#include <linux/workqueue.h>
 
 #include "dmemfs.h"
 #include "trace.h"
@@ -31,6 +33,22 @@ static unsigned int nr_all_ranges;
 static DEFINE_SPINLOCK(ledger_lock);
 static struct dmem_ledger ledger;
 static unsigned long nr_withdrawals;	/* how often free memory has gone away */
+
+/**
+ * struct held_piece - memory without owner that a device may still access
+ * @entry: in held_pieces
+ * @piece: the memory; some of it at the end may be free to go
+ */
+struct held_piece {
+	struct list_head entry;
+	struct dmem_piece piece;
+};
+
+static LIST_HEAD(held_pieces);
+static DEFINE_MUTEX(held_lock);	/* guards held_pieces */
+
+static void free_held(struct work_struct *work);
+static DECLARE_DELAYED_WORK(held_work, free_held);
 
 /* How much is cleared between two looks at whether some of it has gone bad, in base pages. */
 #define CLEAR_STEP	32UL
@@ -286,6 +304,8 @@ void dmem_nodes_exit(void)
 {
 	unsigned int n;
 
+	/* Nothing is held any more, but the work that found that out may still be running. */
+	cancel_delayed_work_sync(&held_work);
 	for (n = 0; n < dmem_nr_nodes; n++) {
 		if (dmem_nodes[n].clearer)
 			kthread_stop(dmem_nodes[n].clearer);
@@ -643,7 +663,7 @@ again:
 	return r;
 }
 
-/* A run may cross from one range, or node, into the next. */
+/* A run may cross from one range, or node, into the next. @account: who had it, NULL for nobody */
 static void free_run(struct dmem_account *account, struct dmem_piece piece, bool promised)
 {
 	while (piece.nr) {
@@ -663,7 +683,9 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 
 		/* Only now, or somebody might look for it in the pool in vain. */
 		spin_lock(&ledger_lock);
-		if (promised)
+		if (!account)
+			dmem_ledger_return(&ledger, node->number, back);
+		else if (promised)
 			dmem_ledger_untake(&ledger, account, node->number, nr, back);
 		else
 			dmem_ledger_put(&ledger, account, node->number, nr, back);
@@ -676,14 +698,81 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 	}
 }
 
+/* Nobody says when a device has lost its access, so look once a second. */
+#define HELD_INTERVAL HZ
+
+static void free_held(struct work_struct *work)
+{
+	struct held_piece *held, *next;
+
+	mutex_lock(&held_lock);
+	list_for_each_entry_safe(held, next, &held_pieces, entry) {
+		struct dmem_piece *piece = &held->piece;
+		bool pinned = false;
+
+		while (piece->nr && !pinned) {
+			struct dmem_piece part = { .pfn = piece->pfn };
+
+			part.nr = dmem_pinned_run(piece->pfn, piece->nr, &pinned);
+			if (pinned)
+				break;
+			free_run(NULL, part, false);
+			piece->pfn += part.nr;
+			piece->nr -= part.nr;
+		}
+		if (piece->nr)
+			continue;
+		list_del(&held->entry);
+		kfree(held);
+		module_put(THIS_MODULE);
+	}
+	if (!list_empty(&held_pieces))
+		schedule_delayed_work(&held_work, HELD_INTERVAL);
+	mutex_unlock(&held_lock);
+}
+
+/* The account is rid of it, the node does not have it back yet. */
+static void hold(struct dmem_account *account, const struct dmem_piece *piece)
+{
+	struct held_piece *held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
+
+	held->piece = *piece;
+	/* What a device may access is not to be forgotten by unloading and loading the module. */
+	__module_get(THIS_MODULE);
+
+	spin_lock(&ledger_lock);
+	dmem_ledger_put(&ledger, account, range_of(piece->pfn)->node->number, piece->nr, 0);
+	spin_unlock(&ledger_lock);
+
+	mutex_lock(&held_lock);
+	list_add_tail(&held->entry, &held_pieces);
+	schedule_delayed_work(&held_work, HELD_INTERVAL);
+	mutex_unlock(&held_lock);
+}
+
 /**
  * dmem_free() - give memory back
  * @account: who had it
  * @piece:   consecutive memory, possibly of several nodes; nobody maps it any more
+ *
+ * What a device may still access is free only when that has ended.
  */
 void dmem_free(struct dmem_account *account, const struct dmem_piece *piece)
 {
-	free_run(account, *piece, false);
+	struct dmem_piece rest = *piece;
+
+	while (rest.nr) {
+		struct dmem_piece part = { .pfn = rest.pfn };
+		bool pinned;
+
+		part.nr = dmem_pinned_run(rest.pfn, rest.nr, &pinned);
+		if (pinned)
+			hold(account, &part);
+		else
+			free_run(account, part, false);
+		rest.pfn += part.nr;
+		rest.nr -= part.nr;
+	}
 }
 
 /**
