@@ -38,6 +38,7 @@ class Scenario:
     cpu = DEFAULT_CPU
     bare = False
     uefi = False
+    qemu_arguments: Sequence[str] = ()
     # Tests that all later ones build on: if one of them fails, the rest cannot run
     steps: Sequence[str] = ()
 
@@ -55,7 +56,7 @@ class Scenario:
             cpu=cls.cpu,
             bare=cls.bare,
             uefi=cls.uefi,
-            qemu_arguments=qemu_arguments,
+            qemu_arguments=[*cls.qemu_arguments, *qemu_arguments],
             name=scenario_name(cls),
         )
 
