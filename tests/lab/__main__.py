@@ -327,7 +327,7 @@ def verb_clean() -> int:
     if machines():
         print("tools/lab: machines are running; tools/lab stop ends them", file=sys.stderr)
         return 125
-    for pattern in ("kernel-*", "image-*", "base-*", "build-*", "run", "tmp", "log"):
+    for pattern in ("kernel-*", "guest-*", "image-*", "base-*", "build-*", "run", "tmp", "log"):
         for path in cache_folder().glob(pattern):
             if path.suffix == ".lock":
                 continue

@@ -4,78 +4,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import sys
 import time
 
+from .demo_stock import StockDemo
 from .images import image
-from .machine import GIB, KIB, MIB, LabError, Machine, Result, parse_nodes
+from .machine import GIB, MIB, LabError, Machine
+from .show import NotHeld, Show
 
 DESCRIPTION = """\
 Builds a kernel and the programs, boots a machine with two NUMA nodes of unequal size in QEMU, and does
 in it what an administrator would do: plan, apply, reboot, look, use. Every command is shown with what it
 really prints. Ends with the figures before and after; the exit status is 0 only if every step held.
 Needs no KVM and no network for the machine; installs what it needs on Debian 12 and 13.
+
+With --stock no kernel is built: the machine has Debian's own 6.12 kernel, its memory is taken away
+with memmap=, the module is built against Debian's headers, and a real guest runs on it in the end.
 """
 
 
-class NotHeld(Exception):
-    """A step did not do what the demo claims."""
-
-
-class Demo:
-    def __init__(self, nodes: str):
-        self.nodes = parse_nodes(nodes)
-        self.proven: list[str] = []
-        self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self.machine: Machine
-
-    # What the reader sees
-
-    def chapter(self, title: str, *text: str) -> None:
-        bold, off = ("\x1b[1m", "\x1b[0m") if self.colour else ("", "")
-        print(f"\n{bold}{title}{off}\n")
-        for line in text:
-            print(f"    {line}")
-        if text:
-            print()
-        sys.stdout.flush()
-
-    def shell(self, command: str, check: bool = True) -> Result:
-        """Runs a command in the machine and shows it with what it prints."""
-        bold, off = ("\x1b[1m", "\x1b[0m") if self.colour else ("", "")
-        print(f"{bold}# {command}{off}", flush=True)
-        r = self.machine.run(command, check=False, timeout=300)
-        text = r.stdout + r.stderr
-        if text:
-            print(text.rstrip("\n"))
-        print(flush=True)
-        if check:
-            self.hold(r.ok, f"'{command}' ends with status {r.status}")
-        return r
-
-    def hold(self, condition: object, otherwise: str) -> None:
-        if not condition:
-            raise NotHeld(otherwise)
-
-    def prove(self, text: str) -> None:
-        self.proven.append(text)
-
-    # What is measured
-
-    def figures(self) -> dict[str, int]:
-        meminfo = self.machine.read("/proc/meminfo")
-        vmstat = self.machine.read("/proc/vmstat")
-        total = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.M)
-        pages = re.search(r"^nr_memmap_boot_pages (\d+)$", vmstat, re.M)
-        assert total and pages
-        return {"total": int(total[1]) * KIB, "struct_page": int(pages[1]) * 4 * KIB}
-
-    def dmemctl(self, arguments: str) -> dict[str, object]:
-        return json.loads(self.machine.out(f"dmemctl --json=short {arguments}"))
-
+class Demo(Show):
     # The chapters
 
     def run(self) -> None:
@@ -178,23 +127,9 @@ class Demo:
         self.prove(f"a later file that got all {size} MiB of node {node} saw nothing of deleted ones")
 
     def summary(self, seconds: float) -> None:
-        b, a = self.before, self.after
         self.chapter("7. Before and after")
-        print(f"    {'':30}{'before':>12}{'after':>12}{'change':>12}")
-        for title, key in (("MemTotal of the kernel", "total"), ("of it spent on struct page", "struct_page")):
-            change = (a[key] - b[key]) / MIB
-            print(f"    {title:<30}{b[key] / MIB:>8.0f} MiB{a[key] / MIB:>8.0f} MiB{change:>+8.0f} MiB")
-        got = self.reserved / MIB
-        print(f"    {'Memory for guests':<30}{0:>8} MiB{got:>8.0f} MiB{got:>+8.0f} MiB")
-        saved = (b["struct_page"] - a["struct_page"]) / MIB
-        share = 100 * (b["struct_page"] - a["struct_page"]) / b["struct_page"]
-        self.prove(
-            f"{self.reserved // GIB} GiB for guests need no struct page: "
-            f"{saved:.0f} MiB, {share:.0f} % of all, saved"
-        )
-        self.chapter("Every step held:")
-        for line in self.proven:
-            print(f"    - {line}")
+        self.table(self.before, self.after, self.reserved)
+        self.conclusion()
         print(f"\n    The machine lived {seconds:.0f} s. Try things yourself: tools/lab shell")
 
 
@@ -204,12 +139,16 @@ def main() -> int:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    p.add_argument("--stock", action="store_true", help="on Debian's own kernel")
     p.add_argument(
-        "--nodes", default="8G,16G", metavar="SIZE,SIZE", help="memory of the nodes (default 8G,16G)"
+        "--nodes", metavar="SIZE,SIZE", help="memory of the nodes (default 8G,16G; with --stock 6G,8G)"
     )
     args = p.parse_args()
     try:
-        Demo(args.nodes).run()
+        if args.stock:
+            StockDemo(args.nodes or "6G,8G").run()
+        else:
+            Demo(args.nodes or "8G,16G").run()
         return 0
     except ValueError as e:
         p.error(f"--nodes: {e}")
