@@ -198,6 +198,26 @@ debian_sources() {
                 done
 }
 
+# The version of package $1 that apt would install
+candidate() {
+        apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '(none)' || true
+}
+
+# download PACKAGE VERSION: leaves it in the cache and prints the path
+download() {
+        local file=$cache/download/$1_${2//:/%3a}.deb dir
+        if [[ ! -e $file ]]; then
+                dir=$(mktemp -d "$cache/tmp/download.XXXXXX")
+                # As the calling user, who owns the cache; apt would rather use its own
+                step "Downloading the Debian package $1 $2" "up to 1 min" "$cache/log/apt.log" \
+                        env -C "$dir" apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 \
+                        download "$1=$2"
+                mv "$dir"/*.deb "$file"
+                rmdir "$dir"
+        fi
+        printf '%s\n' "$file"
+}
+
 # The major version; nothing if QEMU is not installed
 qemu_version() {
         ! command -v qemu-system-x86_64 >/dev/null ||
