@@ -208,8 +208,8 @@ static void report_pages(const HugePagesWish *w) {
         format_size(size, w->page_size);
         if (!w->known) {
                 log_message(LOG_WARNING,
-                            "Node %u: %" PRIu64 " huge pages of %s were asked for, but how many "
-                            "there are cannot be read",
+                            "Node %u: %" PRIu64 " huge pages of %s were asked for, but the kernel "
+                            "knows none of that size there",
                             w->node, w->asked, size);
                 return;
         }
