@@ -14,7 +14,7 @@ class DebugKernel(DmemScenario):
     nodes = "3G,4G"
     boot = "direct"
     # One node with a piece of 2G, one without; preempt=full lets more happen at once
-    append = "dmem=0:1G,1:2G preempt=full"
+    append = "dmem=0:1G,1:2G preempt=full kunit.enable=1"
 
     def prepare(self) -> None:
         self.machine.run("systemctl stop dmemd.service; umount -a -t dmemfs; modprobe dmemfs")
