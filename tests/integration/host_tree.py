@@ -52,11 +52,12 @@ class HostTree:
     def replace(self, path: str, text: str) -> None:
         """In one step, for what is read meanwhile."""
         new = self.root / (path + ".new")
+        new.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(text)
         new.rename(self.root / path)
 
     def set(self, node: int, attribute: str, value: int) -> None:
-        self.write(f"sys/class/dmem/node{node}/{attribute}", f"{value}\n")
+        self.replace(f"sys/class/dmem/node{node}/{attribute}", f"{value}\n")
 
     def applied(self, *arguments: str) -> None:
         """As dmemctl apply notes it, replaced in one step as it does."""

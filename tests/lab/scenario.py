@@ -39,6 +39,8 @@ class Scenario:
     bare = False
     uefi = False
     qemu_arguments: Sequence[str] = ()
+    # Left out unless asked for: needs what takes many minutes to make. The text says what.
+    thorough = ""
     # Tests that all later ones build on: if one of them fails, the rest cannot run
     steps: Sequence[str] = ()
 

@@ -41,6 +41,7 @@ examples:
   tools/test                 everything; builds two kernels the first time: about 40 minutes, then about 15
   tools/test --quick         without machines; under two minutes
   tools/test --vm            only the machines
+  tools/test --thorough      with the machines that take many minutes more to make
   tools/test -k chain        only tests with "chain" in their names
   tools/test --list          the names of the machine tests
 
@@ -224,6 +225,9 @@ def suite_vm(suite: Suite, args: argparse.Namespace) -> None:
 
     sys.path.insert(0, str(SOURCE_ROOT / "tests"))
     for cls in scenario.find(SOURCE_ROOT / "tests" / "vm"):
+        if cls.thorough and not args.thorough and not args.filter:
+            suite.add(scenario.scenario_name(cls), SKIPPED, f"only with --thorough: {cls.thorough}")
+            continue
         scenario.run(cls, suite.add, args.filter)
 
 
@@ -248,6 +252,7 @@ def parse_arguments() -> argparse.Namespace:
     which.add_argument("--vm", action="store_true", help="only the machines")
     which.add_argument("--suite", choices=SUITES, help="only this suite")
     p.add_argument("-k", dest="filter", default="", metavar="TEXT", help="only tests with TEXT in their names")
+    p.add_argument("--thorough", action="store_true", help="machines, too, that take many minutes to make")
     p.add_argument("--list", action="store_true", help="the names of the machine tests")
     return p.parse_args()
 

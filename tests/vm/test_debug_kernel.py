@@ -11,6 +11,7 @@ from .common import SELFTESTS, DmemScenario
 
 class DebugKernel(DmemScenario):
     kernel = "debug"
+    thorough = "a second kernel, with KASAN and lockdep, is built"
     nodes = "3G,4G"
     boot = "direct"
     # One node with a piece of 2G, one without; preempt=full lets more happen at once

@@ -53,6 +53,7 @@ class Root:
 
 class Dkms(DmemScenario):
     kernel = "stock"
+    thorough = "a Debian of its own, with dkms, is made"
     nodes = "4G,1G"
     boot = "direct"
     append = f"memmap=1G$0x{4 * GIB:x} dmemfs.regions={4 * GIB:x}-{5 * GIB:x}"

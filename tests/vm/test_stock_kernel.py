@@ -23,6 +23,7 @@ def memmap(start: int, end: int) -> str:
 
 class StockKernel(DmemScenario):
     kernel = "stock"
+    thorough = "the file system once more, on Debian's kernel"
     nodes = "4G,6G"
     boot = "direct"
     append = " ".join(
@@ -198,6 +199,7 @@ class OneRangeOverTwoNodes(DmemScenario):
     """A range that begins on one node and ends on the next"""
 
     kernel = "stock"
+    thorough = "the file system once more, on Debian's kernel"
     nodes = "4G,4G"
     boot = "direct"
     append = f"memmap=2G$0x{4 * GIB:x} dmemfs.regions={4 * GIB:x}-{6 * GIB:x}"
