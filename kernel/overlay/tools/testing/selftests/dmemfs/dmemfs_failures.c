@@ -404,7 +404,7 @@ static bool prepare(void)
 	};
 
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
-	for (unsigned int i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(settings); i++) {
 		char name[128];
 
 		snprintf(name, sizeof(name), "/sys/kernel/debug/%s", settings[i].name);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Pages that go bad: retired through class dmem, poisoned through hard_offline_page, which takes
- * the same way as a machine check. Physical addresses come from the tracepoints, as nothing else tells.
+ * the same way as a machine check. Physical addresses come from the tracepoints, as nothing else
+ * tells.
  *
  * What is retired stays so until the machine boots again: some 20 MiB in all.
  */
@@ -30,7 +31,7 @@ static int write_address(const char *path, uint64_t address)
 {
 	char text[32];
 
-	snprintf(text, sizeof(text), "0x%llx\n", (unsigned long long) address);
+	snprintf(text, sizeof(text), "0x%llx\n", (unsigned long long)address);
 	errno = 0;
 	return write_text(path, text) ? 0 : errno;
 }
@@ -98,10 +99,10 @@ static const char *line_of(const char *name, uint64_t address)
 	static char line[600];
 	char *text = read_whole(node_path(node_of(address), name)), wanted[32], *at;
 
-	snprintf(wanted, sizeof(wanted), "0x%016llx ", (unsigned long long) address & ~(PAGE - 1));
+	snprintf(wanted, sizeof(wanted), "0x%016llx ", (unsigned long long)address & ~(PAGE - 1));
 	at = strstr(text, wanted);
 	if (at)
-		snprintf(line, sizeof(line), "%.*s", (int) strcspn(at + 19, "\n"), at + 19);
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(at + 19, "\n"), at + 19);
 	free(text);
 	return at ? line : NULL;
 }
@@ -146,7 +147,7 @@ static int new_file(const char *mount, const char *name, uint64_t size, uint64_t
 
 	close(open(TRACING "trace", O_WRONLY | O_TRUNC));
 	if (fallocate(fd, 0, 0, size) < 0)
-		die("fallocate %llu", (unsigned long long) size);
+		die("fallocate %llu", (unsigned long long)size);
 	trace = read_whole(TRACING "trace");
 	*address = address_of(trace, offset);
 	free(trace);
@@ -178,8 +179,8 @@ static siginfo_t seen;
 
 static void on_bus(int signal, siginfo_t *info, void *context)
 {
-	(void) signal;
-	(void) context;
+	(void)signal;
+	(void)context;
 	seen = *info;
 	siglongjmp(jump, 1);
 }
@@ -194,24 +195,25 @@ static bool bus_at(const unsigned char *at)
 	sigaction(SIGBUS, &action, &old);
 	hit = sigsetjmp(jump, 1);
 	if (!hit)
-		(void) *(const volatile unsigned char *) at;
+		(void)*(const volatile unsigned char *)at;
 	sigaction(SIGBUS, &old, NULL);
 	return hit;
 }
 
 static bool memory_error_at(const unsigned char *at)
 {
-	const unsigned char *page = (const unsigned char *) ((uintptr_t) at & ~(PAGE - 1));
+	const unsigned char *page = (const unsigned char *)((uintptr_t)at & ~(PAGE - 1));
 
 	return bus_at(at) && seen.si_code == BUS_MCEERR_AR && seen.si_addr_lsb == 12 &&
-	       (unsigned char *) seen.si_addr >= page &&
-	       (unsigned char *) seen.si_addr < page + PAGE;
+	       (unsigned char *)seen.si_addr >= page &&
+	       (unsigned char *)seen.si_addr < page + PAGE;
 }
 
 static void test_input(void)
 {
 	static const char *const bad[] = {
-		"\n", "x", "0x", "-1", "4096 8192", "0b1", "1e9", "0x12g", "99999999999999999999999",
+		"\n", "x", "0x", "-1", "4096 8192", "0b1", "1e9", "0x12g",
+		"99999999999999999999999",
 	};
 	char *text = read_whole(node_path(nid, "regions"));
 	unsigned long long start, end;
@@ -222,7 +224,7 @@ static void test_input(void)
 	if (sscanf(text, "0x%llx-0x%llx", &start, &end) != 2)
 		die("regions: %s", text);
 	free(text);
-	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
 		check(!write_text(node_path(nid, "retire"), bad[i]) && errno == EINVAL,
 		      "retire refuses '%s'", bad[i]);
 	check(write_address(node_path(nid, "retire"), start - 1) == EINVAL, "below a region");
@@ -297,7 +299,8 @@ static void test_never_handed_out(void)
 	close(open(TRACING "trace", O_WRONLY | O_TRUNC));
 	check(fallocate(fd, 0, 0, before) == 0, "all that is free can be had");
 	list = read_whole(node_path(nid, "poisoned"));
-	trace = rest = read_whole(TRACING "trace");
+	trace = read_whole(TRACING "trace");
+	rest = trace;
 	while ((line = strsep(&rest, "\n"))) {
 		unsigned long long address, bytes;
 		char *at = strstr(line, "address=");
@@ -343,7 +346,8 @@ static void test_used_page_retired(void)
 	check(all_bytes(memory, 4 * MiB, 0x66), "its owner keeps it, with its contents");
 	fstat(fd, &st);
 	snprintf(expected, sizeof(expected), "%u:%u %llu 0x%llx %d /a\\040dir/guest",
-		 major(st.st_dev), minor(st.st_dev), (unsigned long long) st.st_ino, 2 * MiB + 0x7000ULL, getpid());
+		 major(st.st_dev), minor(st.st_dev), (unsigned long long)st.st_ino,
+		 2 * MiB + 0x7000ULL, getpid());
 	line = line_of("users", address);
 	if (!can_poison)
 		skip("this kernel does not tell processes", "who has it");
@@ -369,9 +373,9 @@ static void check_io(int fd, unsigned char *memory, uint64_t bad, const char *si
 	check(pread(fd, buffer, sizeof(buffer), bad - PAGE) == PAGE &&
 	      all_bytes(buffer, PAGE, 0x77), "%s: read() before it ends there", size);
 	check(pwrite(fd, buffer, PAGE, bad) < 0 && errno == EIO, "%s: write() is EIO", size);
-	check(lseek(fd, bad, SEEK_DATA) == (off_t) bad, "%s: it is data", size);
+	check(lseek(fd, bad, SEEK_DATA) == (off_t)bad, "%s: it is data", size);
 	proc = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	check(pread(proc, buffer, 16, (off_t) (uintptr_t) memory + bad) < 0 && errno == EIO,
+	check(pread(proc, buffer, 16, (off_t)(uintptr_t)memory + bad) < 0 && errno == EIO,
 	      "%s: so is /proc/self/mem", size);
 	close(proc);
 }
@@ -460,7 +464,7 @@ static int be_victim(enum role role, unsigned char *memory, int ready, int go)
 		return 4;
 	waited = true;
 	if (role == LATE)
-		(void) *(volatile unsigned char *) memory;
+		(void)*(volatile unsigned char *)memory;
 	return role == IDLE ? 0 : 5;
 }
 
@@ -539,7 +543,7 @@ static int open_uevents(void)
 	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			NETLINK_KOBJECT_UEVENT), size = 1 << 20;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *) &local, sizeof(local)) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0)
 		die("netlink");
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	return fd;
@@ -666,7 +670,7 @@ static void test_storm(void)
 	fd = open(node_path(nid, "retire"), O_WRONLY | O_CLOEXEC);
 	for (unsigned int i = 0; i < PAGES; i++) {
 		int size = snprintf(message, sizeof(message), "%llu",
-				    (unsigned long long) (address + i * PAGE));
+				    (unsigned long long)(address + i * PAGE));
 
 		if (pwrite(fd, message, size, 0) != size)
 			die("retire %u", i);
@@ -691,7 +695,7 @@ static void test_storm(void)
 	check(count == before + first && coalesced == first, "the last uevent has the final count");
 	check(chained, "and each says how many it stands for");
 	if (!check(n >= 1 && n <= seconds * 10 + 3, "there are at most ten a second"))
-		note("%llu uevents in %.1f s", (unsigned long long) n, seconds);
+		note("%llu uevents in %.1f s", (unsigned long long)n, seconds);
 
 	text = read_whole(node_path(nid, "poisoned"));
 	for (char *p = text; *p; p += 24) {
@@ -767,7 +771,7 @@ static _Thread_local sigjmp_buf thread_jump;
 
 static void on_thread_bus(int signal)
 {
-	(void) signal;
+	(void)signal;
 	siglongjmp(thread_jump, 1);
 }
 

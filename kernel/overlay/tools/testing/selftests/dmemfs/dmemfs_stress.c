@@ -247,7 +247,7 @@ static void *touch_thread(void *argument)
 {
 	struct mapping *m = argument;
 
-	rng = (uintptr_t) &m * 0x9e3779b97f4a7c15 | 1;
+	rng = (uintptr_t)&m * 0x9e3779b97f4a7c15 | 1;
 	for (volatile unsigned int i = 0; i < 8; i++) {
 		if (sigsetjmp(jump, 1))
 			continue;
@@ -255,8 +255,8 @@ static void *touch_thread(void *argument)
 			size_t at = random_below(m->size) / PAGE * PAGE;
 			uint64_t index = (m->offset + at) / PAGE;
 
-			verify((void *) (m->address + at), m->inode, index, "thread");
-			fill((void *) (m->address + at), m->inode, index);
+			verify((void *)(m->address + at), m->inode, index, "thread");
+			fill((void *)(m->address + at), m->inode, index);
 		}
 	}
 	return NULL;
@@ -280,7 +280,7 @@ static void op_threads(void)
 
 static uint64_t model_stamp(const struct model *f, uint64_t index)
 {
-	return (uint64_t) f->pages[index].generation << 40 | (f->inode & 0xfffff) << 20 |
+	return (uint64_t)f->pages[index].generation << 40 | (f->inode & 0xfffff) << 20 |
 	       (index + 1);
 }
 
@@ -294,7 +294,7 @@ static bool model_ok(const struct model *f, uint64_t index, const uint64_t *page
 		uint64_t want = i < f->pages[index].words ? model_stamp(f, index) : 0;
 
 		if (page[i] != want) {
-			note("should be %016llx", (unsigned long long) want);
+			note("should be %016llx", (unsigned long long)want);
 			report(f->inode, index, i, page[i], where);
 			return false;
 		}
@@ -320,7 +320,7 @@ static void model_check(struct model *f)
 
 	for (unsigned int i = 0; i < 300 && index < nr; i++, index++) {
 		if (random_below(4)) {
-			model_ok(f, index, (void *) (f->address + index * PAGE), "own mapping");
+			model_ok(f, index, (void *)(f->address + index * PAGE), "own mapping");
 		} else {
 			if (pread(f->fd, buffer, PAGE, index * PAGE) < 0)
 				report(f->inode, index, 0, errno, "own pread");
@@ -348,7 +348,7 @@ static void model_write(struct model *f)
 			buffer[i] = model_stamp(f, index);
 		if (random_below(3)) {
 			memcpy(f->address + index * PAGE, buffer, PAGE);
-		} else if (pwrite(f->fd, buffer, PAGE, index * PAGE) != (ssize_t) PAGE) {
+		} else if (pwrite(f->fd, buffer, PAGE, index * PAGE) != (ssize_t)PAGE) {
 			f->pages[index] = old;
 			if (!no_room(errno))
 				report(f->inode, index, 0, errno, "own pwrite");
@@ -370,7 +370,8 @@ static void model_resize(struct model *f, size_t size)
 
 static void model_punch(struct model *f)
 {
-	size_t at = random_below(f->size) / PAGE * PAGE, size = (random_size() / 4 / PAGE + 1) * PAGE;
+	size_t at = random_below(f->size) / PAGE * PAGE;
+	size_t size = (random_size() / 4 / PAGE + 1) * PAGE;
 
 	if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, size) < 0) {
 		report(f->inode, at / PAGE, 0, errno, "own punch");
@@ -583,7 +584,7 @@ static bool let_allocations_fail(void)
 	char path[128];
 
 	for (unsigned int k = 0; k < 2; k++)
-		for (unsigned int i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		for (unsigned int i = 0; i < ARRAY_SIZE(settings); i++) {
 			snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", kinds[k],
 				 settings[i][0]);
 			if (!write_text(path, settings[i][1]))

@@ -27,7 +27,7 @@ static void spin(unsigned int *random)
 /* Each thread has a byte of its own in each page, and counts those that come back changed. */
 static void *touch(void *argument)
 {
-	size_t number = (size_t) argument;
+	size_t number = (size_t)argument;
 	unsigned int random = number + 1;
 
 	for (;;) {
@@ -79,7 +79,7 @@ static void test_growing(const char *name, size_t leaf)
 	pthread_barrier_init(&begin, NULL, THREADS + 1);
 	pthread_barrier_init(&end, NULL, THREADS + 1);
 	for (size_t i = 0; i < THREADS; i++)
-		if (pthread_create(&threads[i], NULL, touch, (void *) i))
+		if (pthread_create(&threads[i], NULL, touch, (void *)i))
 			die("pthread_create");
 	for (last = time(NULL) + SECONDS; time(NULL) <= last; rounds++) {
 		/* A table of smaller leaves would stay for as long as the mapping does. */

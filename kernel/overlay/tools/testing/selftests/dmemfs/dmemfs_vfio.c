@@ -90,12 +90,12 @@ static bool open_edu(void)
 
 static void edu_copy(uint64_t source, uint64_t target, uint32_t command)
 {
-	*(volatile uint64_t *) (edu + EDU_DMA_SOURCE) = source;
-	*(volatile uint64_t *) (edu + EDU_DMA_TARGET) = target;
-	*(volatile uint64_t *) (edu + EDU_DMA_COUNT) = 1024;
-	*(volatile uint64_t *) (edu + EDU_DMA_COMMAND) = command | EDU_DMA_START;
+	*(volatile uint64_t *)(edu + EDU_DMA_SOURCE) = source;
+	*(volatile uint64_t *)(edu + EDU_DMA_TARGET) = target;
+	*(volatile uint64_t *)(edu + EDU_DMA_COUNT) = 1024;
+	*(volatile uint64_t *)(edu + EDU_DMA_COMMAND) = command | EDU_DMA_START;
 	for (unsigned int i = 0; i < 100; i++) {
-		if (!(*(volatile uint64_t *) (edu + EDU_DMA_COMMAND) & EDU_DMA_START))
+		if (!(*(volatile uint64_t *)(edu + EDU_DMA_COMMAND) & EDU_DMA_START))
 			return;
 		pause_msec(50);
 	}
@@ -129,7 +129,7 @@ static bool map_dma(void *memory, uint64_t size)
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
 		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.vaddr = (uintptr_t) memory,
+		.vaddr = (uintptr_t)memory,
 		.iova = IOVA,
 		.size = size,
 	};
@@ -148,7 +148,7 @@ static bool unmap_dma(uint64_t size)
 	return ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0;
 }
 
-/* Everything that can be had, in one file: is all of it zero, and stays so when the device writes? */
+/* All that can be had, in one file: is all of it zero, and stays so when the device writes? */
 static bool rest_is_untouched(void)
 {
 	uint64_t size = dmem_sum(-1, "free_bytes");
@@ -159,7 +159,7 @@ static bool rest_is_untouched(void)
 
 	fd = open_at("m", "rest", 0);
 	if (fallocate(fd, 0, 0, size) < 0)
-		die("fallocate %llu", (unsigned long long) size);
+		die("fallocate %llu", (unsigned long long)size);
 	rest = map_file(fd, size);
 	device_writes(IOVA);
 	device_writes(IOVA + SIZE / 2);

@@ -141,7 +141,7 @@ static bool log_is_clean(void)
 		"general protection fault", "bad pmd", "bad pud", "Bad page",
 		"VM_FAULT_OOM leaked",	/* the last: see faults_may_fail */
 	};
-	const unsigned int n_words = sizeof(words) / sizeof(words[0]) - faults_may_fail;
+	const unsigned int n_words = ARRAY_SIZE(words) - faults_may_fail;
 	bool clean = true;
 	char line[8192];
 	ssize_t n;
