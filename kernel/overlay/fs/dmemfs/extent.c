@@ -433,7 +433,7 @@ int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_a
 		}
 		at = stop;
 	}
-	/* Of a block whose memory has gone bad, only what there is no other memory for is missing. */
+	/* Of a block that has gone bad, only what there is no other memory for is missing. */
 	if (ret == -ENOSPC && dmemfs_lookup(info, index, &piece))
 		ret = 0;
 unlock:

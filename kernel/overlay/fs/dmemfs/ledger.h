@@ -24,8 +24,8 @@
  * pool; the caller serializes all calls for a ledger.
  *
  * Invariants, for each node: the sum of promised[] over all accounts is taken[], and
- * taken[] <= free[]. For each account: promised[] is 0 outside its nodes, and the sum of promised[],
- * of broken, and of what it has is charged. No broken promise could be mended.
+ * taken[] <= free[]. For each account: promised[] is 0 outside its nodes, and the sum of
+ * promised[], of broken, and of what it has is charged. No broken promise could be mended.
  */
 #ifndef _DMEMFS_LEDGER_H
 #define _DMEMFS_LEDGER_H

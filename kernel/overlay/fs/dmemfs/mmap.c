@@ -84,8 +84,8 @@ static vm_fault_t dmemfs_huge_fault(struct vm_fault *vmf, unsigned int order)
 	unsigned long nr = 1UL << order;
 	struct dmem_piece piece;
 	vm_fault_t fault;
+	struct mutex *lock; /* of the block */
 	pgoff_t index, end;
-	struct mutex *lock;
 	int ret;
 
 	if (order > DMEMFS_SB(inode->i_sb)->order)

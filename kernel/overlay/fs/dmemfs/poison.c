@@ -13,8 +13,8 @@
  *
  * The order for a poisoned page of a file is: mark it in the pool, find the file, unmap, signal.
  * Whoever fills or maps a part of a file holds mapping.invalidate_lock and looks at the mark after
- * the page became part of the file. So either he sees the mark, or the page is found in the file and
- * his mapping is removed.
+ * the page became part of the file. So either he sees the mark, or the page is found in the file
+ * and his mapping is removed.
  *
  * The mapping that the kernel itself has of the page stays: it is made of leaves as large as the
  * region allows, and there is no way to take a page out of them that modules may use. Nothing reads

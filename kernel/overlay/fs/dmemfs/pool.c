@@ -692,13 +692,16 @@ static struct dmem_bad *make_bad(struct dmem_span *span, unsigned long chunk, gf
 
 		if (!table)
 			return NULL;
+		/* Who finds it reads it without a lock, so it has to be zeroed before. */
 		smp_store_release(&span->bad, table);
 	}
 	bad = span->bad[chunk];
 	if (!bad) {
 		bad = kcalloc(1, sizeof(*bad), gfp);
-		if (bad)
+		if (bad) {
+			/* The same. */
 			smp_store_release(&span->bad[chunk], bad);
+		}
 	}
 	return bad;
 }
