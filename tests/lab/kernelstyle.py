@@ -61,7 +61,8 @@ def checkpatch(style: Path, patch: Path) -> str:
     ignored = ",".join(IGNORED)
     _, text = output_of(
         ["perl", style / "checkpatch.pl", "--no-tree", "--strict", "--quiet", "--show-types", "--showfile"]
-        + ["--terse", "--max-line-length=100", f"--ignore={ignored}", patch]
+        + ["--terse", "--max-line-length=100", f"--ignore={ignored}", patch],
+        cwd=patch.parent,  # where it leaves a file behind if that is a git tree
     )
     found = []
     for line in text.splitlines():
