@@ -163,7 +163,8 @@ static void on_alarm(int signal) {
 }
 
 static void catch_errors(const uint8_t *p) {
-        struct sigaction bus = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+        /* Else it would end the wait for the next command as if no more came */
+        struct sigaction bus = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_RESTART };
 
         mapping = p;
         sigaction(SIGBUS, &bus, NULL);
