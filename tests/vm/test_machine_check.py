@@ -36,12 +36,12 @@ class PoisonScenario(DmemScenario):
         self.machine.run("echo 1 >/sys/devices/system/machinecheck/machinecheck0/check_interval")
         self.machine.run("mkdir -p /run/mce && mount -t dmemfs -o pagesize=2M dmemfs /run/mce")
         self.machine.run(f"[ -e {TRACING}/trace ] || mount -t tracefs tracefs {TRACING}")
-        self.machine.run(f"echo 1 >{TRACING}/events/dmemfs/dmemfs_alloc/enable")
         self.machine.run(f"echo 1 >{TRACING}/events/ras/memory_failure_event/enable")
 
     def victim(self, name: str, size: int) -> tuple[Job, int]:
         """A process with a file of its own, filled with 0x77, and the file's first physical address."""
-        self.machine.run(f"echo >{TRACING}/trace")
+        # The switch goes with the module
+        self.machine.run(f"echo 1 >{TRACING}/events/dmemfs/dmemfs_alloc/enable; echo >{TRACING}/trace")
         job = self.machine.start_job(f"dmem-touch --fill=0x77 --hold --catch /run/mce/{name} {size}")
         self.wait_for(job, 0, "holding")
         first = re.search(r"dmemfs_alloc:.* address=(0x[0-9a-f]+) ", self.machine.read(f"{TRACING}/trace"))
