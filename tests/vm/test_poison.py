@@ -16,6 +16,7 @@ class Poison(DmemScenario):
     """retire, a page that a process maps, reboot, forget"""
 
     nodes = "2G,4G"
+    thorough = "two boots; it has not been run to its end yet"
     boot = "direct"
     append = "dmem=1:2G"
     steps = (
