@@ -273,4 +273,6 @@ class Chain(DmemScenario):
         self.dmemctl("revert")
         self.machine.reboot()
         self.equal(self.own_arguments(), [], "own arguments on the command line")
-        self.equal(self.mem_total(), self.total_before, "MemTotal")
+        # Not to the byte: what the kernel allocates before it counts differs by pages between boots
+        off = abs(self.mem_total() - self.total_before)
+        self.check(off < MIB, f"MemTotal is {off / 1024:.0f} KiB off what it was")
