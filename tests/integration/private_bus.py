@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pwd
 import select
 import shutil
 import signal
@@ -22,14 +23,47 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Config
 <busconfig>
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
+{policy}
+</busconfig>
+"""
+
+# Everybody may do everything
+OPEN_POLICY = """\
   <policy context="default">
     <allow user="*"/>
     <allow own="*"/>
     <allow send_destination="*" eavesdrop="true"/>
     <allow receive_sender="*" eavesdrop="true"/>
   </policy>
-</busconfig>
 """
+
+# What a system bus allows before any service adds to it, as far as it matters here
+SYSTEM_POLICY = """\
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <include>{file}</include>
+"""
+
+# A bus wants to know who it is: users that every system has
+ORDINARY_USER = pwd.getpwnam("nobody").pw_uid
+
+
+def as_user(uid: int, *command: str) -> list[str]:
+    """The command as somebody else, if we may."""
+    if os.geteuid() != 0:
+        return list(command)
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
 
 
 def need(*tools: str) -> None:
@@ -53,10 +87,11 @@ def wait_for(what: str, condition, timeout: float = TIMEOUT):
 
 
 class PrivateBus:
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, policy: str = OPEN_POLICY):
         path = folder / "bus"
         config = folder / "bus.conf"
-        config.write_text(BUS_CONFIG.format(socket=path))
+        config.write_text(BUS_CONFIG.format(socket=path, policy=policy))
+        folder.chmod(0o755)  # for ordinary users
         self.address = f"unix:path={path}"
         self.process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],

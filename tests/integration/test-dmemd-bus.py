@@ -8,7 +8,9 @@ usage: test-dmemd-bus.py DMEMD DMEMCTL FUZZ_BUS SOURCE_ROOT
 import json
 import os
 import pathlib
+import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,8 @@ import xml.etree.ElementTree as ElementTree
 sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree, MiB
-from private_bus import Daemon, Notify, PrivateBus, Signals, TIMEOUT, need, wait_for
+from private_bus import (ORDINARY_USER, SYSTEM_POLICY, Daemon, Notify, PrivateBus, Signals, TIMEOUT,
+                         as_user, need, wait_for)
 
 DMEMD, DMEMCTL, FUZZ_BUS, SOURCE_ROOT = "", "", "", pathlib.Path()
 NODE = "org.dmemd1.Node"
@@ -137,8 +140,10 @@ class Refusals(BusTest):
     def test_random_calls(self):
         """While what the daemon looks at changes below it."""
         daemon = self.start()
-        with subprocess.Popen([FUZZ_BUS, "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, env=self.bus.environment()) as fuzz:
+        fuzz_bus = shutil.copy(FUZZ_BUS, self.folder)  # where everybody can reach it
+        with subprocess.Popen(as_user(ORDINARY_USER, fuzz_bus, "2"), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True,
+                              env=self.bus.environment()) as fuzz:
             size = 0
             while fuzz.poll() is None:
                 size = (size + 7) % 13
@@ -150,6 +155,11 @@ class Refusals(BusTest):
         self.assertEqual(fuzz.returncode, 0, output + daemon.text())
         self.assertIsNone(daemon.process.poll())
         self.bus.get("State")
+        # All that the manual has was called, and answered
+        calls = {line.split()[0]: int(line.split()[2]) for line in output.splitlines()}
+        for interface, names in documented().items():
+            for name in names:
+                self.assertGreater(calls.get(f"{interface}.{name}", 0), 0, f"{interface}.{name}")
 
     def test_one_daemon_only(self):
         self.start()
@@ -320,6 +330,75 @@ class Service(BusTest):
         self.assertNotIn(said, second.text())
 
 
+class Policy(BusTest):
+    """The policy that is installed, on a bus that otherwise has that of a system."""
+
+    OWNER = pwd.getpwnam("daemon").pw_uid
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root, to be several users")
+    def setUp(self):
+        super().setUp()
+        self.bus.stop()
+        text = (SOURCE_ROOT / "conf/org.dmemd1.conf").read_text()
+        self.assertIn('user="dmemd"', text)
+        file = self.folder / "org.dmemd1.conf"
+        file.write_text(text.replace('user="dmemd"', f'user="{self.OWNER}"'))
+        self.bus = PrivateBus(self.folder, SYSTEM_POLICY.format(file=file))
+        self.addCleanup(self.bus.stop)
+        self.daemon_program = shutil.copy(DMEMD, self.folder)
+
+    def start_as(self, uid: int) -> Daemon:
+        daemon = Daemon(self.bus, self.folder, as_user(uid, self.daemon_program,
+                                                       f"--root={self.tree.root}"))
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def ask(self, uid: int, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(as_user(uid, "busctl", "--system", *arguments), text=True,
+                              timeout=TIMEOUT, capture_output=True, env=self.bus.environment(),
+                              check=False)
+
+    def test_only_its_user_may_be_it(self):
+        for uid in (0, ORDINARY_USER):
+            daemon = self.start_as(uid)
+            self.assertEqual(daemon.process.wait(TIMEOUT), 1)
+            self.assertIn("org.dmemd1.conf", daemon.text())
+
+    def test_everybody_may_ask(self):
+        self.start_as(self.OWNER).wait_ready()
+        path, manager = "/org/dmemd1", "org.dmemd1.Manager"
+        for interface, names in documented().items():
+            where = path if interface == manager else f"{path}/node/0"
+            for name in names:
+                arguments = (["call", "org.dmemd1", where, interface, name] if name in METHODS
+                             else ["get-property", "org.dmemd1", where, interface, name])
+                run = self.ask(ORDINARY_USER, *arguments)
+                self.assertEqual(run.returncode, 0, f"{name}: {run.stderr}")
+        for interface, method in (("ObjectManager", "GetManagedObjects"), ("Peer", "Ping"),
+                                  ("Introspectable", "Introspect")):
+            run = self.ask(ORDINARY_USER, "call", "org.dmemd1", path,
+                           f"org.freedesktop.DBus.{interface}", method)
+            self.assertEqual(run.returncode, 0, f"{method}: {run.stderr}")
+
+    def test_nobody_may_more(self):
+        self.start_as(self.OWNER).wait_ready()
+        for uid in (0, ORDINARY_USER):
+            for arguments in (("set-property", "org.dmemd1", "/org/dmemd1", "org.dmemd1.Manager",
+                               "State", "s", "none"),
+                              ("call", "org.dmemd1", "/org/dmemd1", "org.dmemd1.Control", "Stop")):
+                self.assertNotEqual(self.ask(uid, *arguments).returncode, 0, arguments)
+
+
+METHODS = {"GetPlan", "GetStatus", "ListPoisoned", "GetLedger"}
+
+
+def documented() -> dict[str, list[str]]:
+    """Methods and properties of each interface in org.dmemd1(5)."""
+    page = (SOURCE_ROOT / "man/org.dmemd1.5").read_text()
+    return {name: re.findall(r"(?m)^      (?:readonly \S+ )?(\w+)(?: \(\w+\)|\(out .*\))?;$", block)
+            for name, block in re.findall(r"(?s)  interface (\S+) {\n(.*?)\n  };", page)}
+
+
 def describe(element: ElementTree.Element) -> list[str]:
     """An interface in the notation of org.dmemd1(5)."""
     lines = []
@@ -370,5 +449,5 @@ if __name__ == "__main__":
         sys.exit(2)
     DMEMD, DMEMCTL, FUZZ_BUS = sys.argv[1:4]
     SOURCE_ROOT = pathlib.Path(sys.argv[4])
-    need("dbus-daemon", "busctl")
+    need("dbus-daemon", "busctl", "setpriv")
     unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
