@@ -250,6 +250,18 @@ void message_config_errors(const ConfigErrors *errors) {
         }
 }
 
+int load_host_status(Dmemctl *d, Status **ret) {
+        _cleanup_(config_errors_done) ConfigErrors errors = {};
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        int r;
+
+        r = config_load(d->root_fd, NULL, &errors, &policy);
+        if (r == -ENOMEM)
+                return r;
+        message_config_errors(&errors);
+        return status_load(d->root_fd, policy, ret);
+}
+
 int load_host_plan(Dmemctl *d, HostPlan **ret) {
         ConfigErrors errors = {};
         int r;

@@ -29,19 +29,6 @@ static int status_from_dmemd(Status **ret) {
         return r;
 }
 
-static int status_from_files(Dmemctl *d, Status **ret) {
-        _cleanup_(config_errors_done) ConfigErrors errors = {};
-        _cleanup_(policy_freep) Policy *policy = NULL;
-        int r;
-
-        /* What runs can be shown without knowing what is wanted. */
-        r = config_load(d->root_fd, NULL, &errors, &policy);
-        if (r == -ENOMEM)
-                return r;
-        message_config_errors(&errors);
-        return status_load(d->root_fd, policy, ret);
-}
-
 static int load_status(Dmemctl *d, Status **ret) {
         int r;
 
@@ -53,7 +40,7 @@ static int load_status(Dmemctl *d, Status **ret) {
                 if (r >= 0 || r == -ENOMEM)
                         return r;
         }
-        return status_from_files(d, ret);
+        return load_host_status(d, ret);
 }
 
 static const char *state_colour(const Dmemctl *d, State state) {

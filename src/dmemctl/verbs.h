@@ -16,6 +16,7 @@
 #include "basic/macro.h"
 #include "host/config.h"
 #include "host/host-plan.h"
+#include "host/status.h"
 
 /* Exit status, interface to scripts; see dmemctl(1). EXIT_SUCCESS and EXIT_FAILURE are 0 and 1. */
 #define EXIT_USAGE 2
@@ -61,6 +62,7 @@ int verb_capture(Dmemctl *d, int argc, char *argv[]);
 int verb_cat_config(Dmemctl *d, int argc, char *argv[]);
 int verb_check_config(Dmemctl *d, int argc, char *argv[]);
 int verb_forget(Dmemctl *d, int argc, char *argv[]);
+int verb_metrics(Dmemctl *d, int argc, char *argv[]);
 int verb_monitor(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);
 int verb_poisoned(Dmemctl *d, int argc, char *argv[]);
@@ -83,6 +85,12 @@ void message_config_errors(const ConfigErrors *errors);
  * Returns 0, or the exit status to leave with; @ret is set only with 0.
  */
 int load_host_plan(Dmemctl *d, HostPlan **ret);
+
+/*
+ * status_load() with the configuration of the host; its errors are said on stderr, and what runs is
+ * shown without knowing what is wanted. Returns as status_load().
+ */
+int load_host_status(Dmemctl *d, Status **ret);
 
 /* The findings as lines of text: severity in colour, node, message. For stdout. */
 void print_findings(const Dmemctl *d, const Findings *findings);

@@ -8,6 +8,7 @@
 #include "basic/size-util.h"
 #include "dmemd/announce.h"
 #include "dmemd/log.h"
+#include "dmemd/runtime.h"
 
 /* In $RUNTIME_DIRECTORY */
 #define ANNOUNCED_FILE "announced"
@@ -150,18 +151,11 @@ static void announce_state(const Status *status) {
         }
 }
 
-/* Folder of the service; NULL when nobody gave us one. */
-static int open_runtime_folder(void) {
-        const char *path = getenv("RUNTIME_DIRECTORY");
-
-        return path ? root_open(path) : -ENOENT;
-}
-
 char *announce_load(void) {
         _cleanup_close_ int fd = -EBADF;
         char *text = NULL;
 
-        fd = open_runtime_folder();
+        fd = runtime_open();
         if (fd < 0 || root_read_text(fd, ANNOUNCED_FILE, &text) < 0)
                 return NULL;
         return text;
@@ -171,7 +165,7 @@ static void save(const char *summary) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        fd = open_runtime_folder();
+        fd = runtime_open();
         if (fd == -ENOENT)
                 return;
         r = fd < 0 ? fd : root_write_file(fd, ANNOUNCED_FILE, summary, strlen(summary), 0644);

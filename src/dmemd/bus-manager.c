@@ -148,6 +148,17 @@ static int method_get_status(sd_bus_message *message, void *userdata, sd_bus_err
         return sd_bus_reply_method_return(message, "s", json);
 }
 
+static int method_get_metrics(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *text = NULL;
+        Manager *m = ASSERT_PTR(userdata);
+        int r;
+
+        r = manager_get_metrics(m, METRICS_OPENMETRICS, &text);
+        if (r < 0)
+                return r;
+        return sd_bus_reply_method_return(message, "s", text);
+}
+
 static int append_poisoned(sd_bus_message *reply, const Ledger *l) {
         int r;
 
@@ -218,6 +229,8 @@ static const sd_bus_vtable manager_vtable[] = {
                                 method_list_poisoned, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetLedger", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", lines),
                                 method_get_ledger, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetMetrics", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", text),
+                                method_get_metrics, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS(
                 "Poisoned",
                 SD_BUS_ARGS("t", address, "u", node, "t", size, "s", state, "s", source), 0),

@@ -12,6 +12,7 @@
 #include "dmemd/log.h"
 #include "dmemd/manager.h"
 #include "dmemd/poison.h"
+#include "dmemd/textfile.h"
 #include "dmemd/watch.h"
 #include "host/config.h"
 #include "host/host-memory.h"
@@ -142,6 +143,7 @@ static int on_tell(sd_event_source *source, void *userdata) {
                 m->told = m->status;
         }
         announce(m->status, &m->announced);
+        textfile_write(m);
         set_status_line(m);
         return 0;
 }
@@ -253,6 +255,22 @@ int manager_get_plan_json(Manager *m, const char **ret) {
         return 0;
 }
 
+int manager_get_metrics(Manager *m, MetricsFormat format, char **ret) {
+        _cleanup_free_ MaybeBytes *events = new0(MaybeBytes, m->status->n_nodes + 1);
+
+        if (!events)
+                return -ENOMEM;
+        for (size_t i = 0; i < m->status->n_nodes; i++)
+                events[i] = poison_count_of(m, m->status->nodes[i].id);
+        return metrics_format(
+                &(Metrics){
+                        .status = m->status,
+                        .events = events,
+                        .missed = { .known = true, .bytes = poison_missed(m) },
+                },
+                format, ret);
+}
+
 /* Start, reload, stop */
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
@@ -338,6 +356,7 @@ int manager_run(Manager *m) {
         (void)sd_notify(false, "READY=1");
         r = sd_event_loop(m->event);
         poison_stop(m);
+        textfile_remove();
         (void)sd_notify(false, "STOPPING=1\nSTATUS=Shutting down");
         return r;
 }

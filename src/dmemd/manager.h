@@ -20,6 +20,7 @@
 #include <systemd/sd-event.h>
 
 #include "basic/macro.h"
+#include "host/metrics.h"
 #include "host/status.h"
 #include "plan/policy.h"
 
@@ -46,10 +47,11 @@ typedef struct Manager {
         Status *told;   /* what the bus was told last; may be the same object as status */
         uint64_t told_events, told_missed; /* PoisonEvents and MissedEvents on the bus */
         uint64_t looked_usec;
-        bool look_failed; /* the last time, and that was said */
-        char *plan_json;  /* GetPlan() of this status; NULL: not computed yet */
-        char *announced;  /* what the journal was told last, see announce.h */
-        Poison *poison;   /* see poison.h */
+        bool look_failed;     /* the last time, and that was said */
+        char *plan_json;      /* GetPlan() of this status; NULL: not computed yet */
+        char *announced;      /* what the journal was told last, see announce.h */
+        bool textfile_failed; /* the last time, and that was said */
+        Poison *poison;       /* see poison.h */
 } Manager;
 
 /* @root: the directory to look at; `/` is this machine */
@@ -74,6 +76,9 @@ int manager_look(Manager *m, uint64_t max_age_usec);
 
 /* Looks again soon, once for all the calls until then. */
 void manager_look_soon(Manager *m);
+
+/* The figures as text, to be freed. Returns 0 or -ENOMEM. */
+int manager_get_metrics(Manager *m, MetricsFormat format, char **ret);
 
 /* The plan as JSON; -ENODATA while there is no good configuration. The text stays ours. */
 int manager_get_plan_json(Manager *m, const char **ret);

@@ -85,6 +85,16 @@ MaybeBytes poison_count(const Manager *m) {
         return sum;
 }
 
+MaybeBytes poison_count_of(const Manager *m, unsigned node) {
+        for (size_t i = 0; i < m->poison->n_nodes; i++) {
+                const PoisonWatch *w = &m->poison->nodes[i];
+
+                if (w->id == node)
+                        return (MaybeBytes){ .known = w->events_known, .bytes = w->events };
+        }
+        return (MaybeBytes){};
+}
+
 uint64_t poison_missed(const Manager *m) {
         return m->poison->missed;
 }

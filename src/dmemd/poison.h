@@ -38,5 +38,6 @@ void poison_look(Manager *m, uint64_t max_age_usec);
 void poison_stop(Manager *m);
 
 const Ledger *poison_ledger(const Manager *m);
-MaybeBytes poison_count(const Manager *m); /* events of all nodes in this boot */
-uint64_t poison_missed(const Manager *m);  /* uevents missed since we run */
+MaybeBytes poison_count(const Manager *m);                   /* events of all nodes in this boot */
+MaybeBytes poison_count_of(const Manager *m, unsigned node); /* of one */
+uint64_t poison_missed(const Manager *m);                    /* uevents missed since we run */

@@ -113,6 +113,92 @@ class Properties(BusTest):
         self.assertEqual(run.stderr, "")
 
 
+class Metrics(BusTest):
+    """What dmemctl metrics prints, and the file for node_exporter."""
+
+    def setUp(self):
+        super().setUp()
+        self.runtime = self.folder / "run"
+        self.runtime.mkdir()
+        self.file = self.runtime / "dmemd.prom"
+
+    def start_in_folder(self) -> Daemon:
+        daemon = self.start(RUNTIME_DIRECTORY=str(self.runtime))
+        wait_for("the file", self.file.exists)
+        return daemon
+
+    def families(self) -> dict[str, tuple[str, dict[str, float]]]:
+        """Type and samples by node of what is in the file."""
+        try:
+            from prometheus_client.parser import text_string_to_metric_families
+        except ImportError:
+            self.skipTest("python3-prometheus-client is not installed")
+        return {f.name: (f.type, {s.labels.get("node", ""): s.value for s in f.samples})
+                for f in text_string_to_metric_families(self.file.read_text())}
+
+    def test_dmemctl_asks_the_daemon(self):
+        self.tree.write("sys/class/dmem/node1/events", "3\n")
+        self.start()
+        run = subprocess.run([DMEMCTL, "metrics"], capture_output=True, text=True, timeout=TIMEOUT,
+                             env=self.bus.environment(), check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        self.assertIn('dmem_granted_bytes{node="1"} 6442450944\n', run.stdout)
+        self.assertIn('dmem_poison_events_total{node="1"} 3\n', run.stdout)
+        self.assertIn("dmem_missed_events_total 0\n", run.stdout)
+        self.assertTrue(run.stdout.endswith("\n# EOF\n"))
+
+    def test_the_file_says_the_same(self):
+        self.tree.write("sys/class/dmem/node1/events", "3\n")
+        self.start_in_folder()
+        reply = self.bus.busctl("--json=short", "call", "org.dmemd1", "/org/dmemd1",
+                                "org.dmemd1.Manager", "GetMetrics").stdout
+        samples = [[line for line in text.splitlines() if not line.startswith("#")]
+                   for text in (json.loads(reply)["data"][0], self.file.read_text())]
+        self.assertEqual(*samples)
+        families = self.families()
+        self.assertEqual(families["dmem_free_bytes"], ("gauge", {"0": 4 * GiB, "1": 6 * GiB}))
+        self.assertEqual(families["dmem_poison_events"], ("counter", {"1": 3}))
+        self.assertEqual(families["dmem_info"], ("gauge", {"": 1}))
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o644)
+        if shutil.which("promtool"):
+            subprocess.run(["promtool", "check", "metrics"], input=self.file.read_bytes(),
+                           timeout=TIMEOUT, check=True)
+
+    def test_the_file_is_whole_at_any_time(self):
+        daemon = self.start_in_folder()
+        lines, inodes = set(), set()
+        for i in range(200):
+            self.tree.set(0, "free_bytes", i * MiB)
+            daemon.reload()
+            text = self.file.read_text()
+            # Whatever is called so, node_exporter reads it
+            self.assertEqual([p for p in self.runtime.iterdir() if p.name.endswith(".prom")],
+                             [self.file])
+            lines.add(text.count("\n"))
+            inodes.add(self.file.stat().st_ino)
+            self.assertTrue(text.endswith("\n"))
+        self.assertEqual(len(lines), 1)
+        self.assertGreater(len(inodes), 1)
+        wait_for("the last value", lambda: f'dmem_free_bytes{{node="0"}} {199 * MiB}\n'
+                 in self.file.read_text())
+
+    def test_the_file_goes_with_the_daemon(self):
+        daemon = self.start_in_folder()
+        self.assertEqual(daemon.stop(), 0)
+        self.assertFalse(self.file.exists())
+
+    def test_no_room_for_the_file(self):
+        self.file.mkdir()
+        daemon = self.start(RUNTIME_DIRECTORY=str(self.runtime))
+        wait_for("the message", lambda: "Cannot write the figures" in daemon.text())
+        daemon.reload()
+        self.file.rmdir()
+        daemon.reload()
+        wait_for("the file", lambda: self.file.is_file())
+        wait_for("the message", lambda: "written again" in daemon.text())
+        self.assertEqual(daemon.text().count("Cannot write the figures"), 1)
+
+
 class Refusals(BusTest):
     def test_no_such_object(self):
         self.start()
@@ -389,7 +475,7 @@ class Policy(BusTest):
                 self.assertNotEqual(self.ask(uid, *arguments).returncode, 0, arguments)
 
 
-METHODS = {"GetPlan", "GetStatus", "ListPoisoned", "GetLedger"}
+METHODS = {"GetPlan", "GetStatus", "ListPoisoned", "GetLedger", "GetMetrics"}
 
 
 def documented() -> dict[str, list[str]]:
