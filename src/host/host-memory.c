@@ -399,7 +399,7 @@ static int assign_block(int root_fd, unsigned block, Topology *t) {
         return 0;
 }
 
-/* Where the nodes do not link to their blocks, the blocks may link to their nodes. */
+/* Where a node does not link to its blocks, the blocks may link to their nodes. */
 static int load_blocks_backwards(int root_fd, Topology *t) {
         _cleanup_free_ unsigned *blocks = NULL;
         size_t n_blocks;
@@ -442,16 +442,17 @@ static int load_reserved_blocks(int root_fd, const InForce *in_force, Topology *
 }
 
 static int load_blocks(int root_fd, const InForce *in_force, Topology *t) {
-        bool linked = false;
+        bool all_linked = true;
         int r;
 
         for (size_t i = 0; i < t->n_nodes; i++) {
                 r = load_lowest_block(root_fd, &t->nodes[i]);
                 if (r < 0)
                         return r;
-                linked = linked || r > 0;
+                if (r == 0 && t->nodes[i].installed > 0)
+                        all_linked = false;
         }
-        if (!linked) {
+        if (!all_linked) {
                 r = load_blocks_backwards(root_fd, t);
                 if (r < 0)
                         return r;
