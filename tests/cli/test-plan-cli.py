@@ -589,6 +589,18 @@ class Manual(unittest.TestCase):
             for code in re.findall(r'findings_add\([^"]*?"([a-z-]+)"', source.read_text()):
                 self.assertIn(code, page, source)
 
+    def test_dmemfs(self):
+        """Mount options and module parameters, as the sources of the module have them."""
+        page = self.page("dmemfs.5")
+        sources = [p.read_text() for p in (SOURCE / "kernel/overlay/fs/dmemfs").glob("*.c")]
+        options = {name for text in sources for name in re.findall(r'__fsparam\(\w+, "(\w+)"', text)}
+        parameters = {name for text in sources for name in re.findall(r"module_param\((\w+),", text)}
+        for title, names in ("MOUNT OPTIONS", options), ("MODULE PARAMETERS", parameters):
+            section = page.split(f".SH {title}\n")[1].split(".SH ")[0]
+            found = set(re.findall(r"\.TP\n\.B[IR] (\w+)= ", section))
+            self.assertTrue(names)
+            self.assertEqual(found, names, title)
+
     def test_settings(self):
         page = self.page("dmemd.conf.5")
         settings = re.findall(r"(?m)^#([A-Z]\w+)=", (SOURCE / "conf/dmemd.conf").read_text())
