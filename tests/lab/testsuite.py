@@ -119,7 +119,7 @@ def suite_tools(suite: Suite, _: argparse.Namespace) -> None:
                 suite.add(name, FAILED, str(e))
                 print(e, file=sys.stderr)
     shellcheck = shutil.which("shellcheck")
-    for path in sorted([*SOURCE_ROOT.glob("tools/**/*"), SOURCE_ROOT / ".ci/run"]):
+    for path in sorted([*SOURCE_ROOT.glob("tools/**/*"), *SOURCE_ROOT.glob("conf/completion/*.bash"), SOURCE_ROOT / ".ci/run"]):
         if not path.is_file():
             continue
         name = str(path.relative_to(SOURCE_ROOT))
