@@ -293,6 +293,8 @@ static int tell_properties(Manager *m) {
 void bus_tell(Manager *m) {
         int r;
 
+        if (!m->bus)
+                return;
         r = tell_properties(m);
         if (r >= 0 && m->told->state != m->status->state)
                 r = sd_bus_emit_signal(m->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "StateChanged",

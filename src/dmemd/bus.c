@@ -3,6 +3,16 @@
 #include "dmemd/bus.h"
 #include "dmemd/log.h"
 
+/* Somebody may be repairing the bus, or be starting it. */
+#define RETRY_USEC (UINT64_C(5) * 1000 * 1000)
+
+/* For a bus that hangs: we have other things to do, and a watchdog to answer. */
+#define ANSWER_USEC (UINT64_C(10) * 1000 * 1000)
+
+/* What sd-bus says to itself. */
+#define LOCAL "org.freedesktop.DBus.Local"
+#define LOCAL_PATH "/org/freedesktop/DBus/Local"
+
 /*
  * Sees each message before the objects do. Here, and not in the getters, is where we look at the
  * host, so that one answer is made of one status.
@@ -32,36 +42,89 @@ static int add_objects(Manager *m) {
         return bus_add_nodes(m);
 }
 
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        Manager *m = ASSERT_PTR(userdata);
+        int r;
+
+        r = bus_start(m);
+        return r < 0 ? sd_event_exit(m->event, EXIT_FAILURE) : 0;
+}
+
+static int try_again(Manager *m) {
+        int r;
+
+        m->bus_source = sd_event_source_disable_unref(m->bus_source);
+        r = sd_event_add_time_relative(m->event, &m->bus_source, CLOCK_MONOTONIC, RETRY_USEC, 0,
+                                       on_retry, m);
+        if (r < 0)
+                log_message(LOG_ERR, "Cannot set a timer: %s", strerror(-r));
+        return r;
+}
+
+static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        Manager *m = ASSERT_PTR(userdata);
+
+        log_message(LOG_WARNING,
+                    "The system bus has gone away; going on without, and trying again");
+        m->bus_failed = true;
+        /* Who brings us this message holds another reference */
+        m->bus = sd_bus_close_unref(m->bus);
+        (void)try_again(m);
+        return 0;
+}
+
+/* Returns 0, or a negative errno and the reason. */
+static int take_name(Manager *m, const char **ret_why) {
+        int r;
+
+        *ret_why = "cannot add objects to the bus";
+        r = add_objects(m);
+        if (r < 0)
+                return r;
+        r = sd_bus_match_signal(m->bus, NULL, LOCAL, LOCAL_PATH, LOCAL, "Disconnected",
+                                on_disconnected, m);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_method_call_timeout(m->bus, ANSWER_USEC);
+        if (r < 0)
+                return r;
+        *ret_why = "cannot take the name " BUS_NAME "; see the policy in "
+                   "dbus-1/system.d/org.dmemd1.conf, which names the user that may";
+        r = sd_bus_request_name(m->bus, BUS_NAME, 0);
+        if (r < 0)
+                return r == -EALREADY ? -EEXIST : r;
+        *ret_why = "cannot attach it to the event loop";
+        return sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+}
+
+/* Said once, until it works again. */
+static int failed(Manager *m, const char *why, int r) {
+        if (!m->bus_failed)
+                log_message(LOG_WARNING,
+                            "No system bus: %s: %s; going on without, and trying again", why,
+                            strerror(-r));
+        m->bus_failed = true;
+        m->bus = sd_bus_close_unref(m->bus);
+        return try_again(m);
+}
+
 int bus_start(Manager *m) {
+        const char *why;
         int r;
 
         r = sd_bus_open_system_with_description(&m->bus, "dmemd");
-        if (r < 0) {
-                log_message(LOG_ERR, "Cannot connect to the system bus: %s; is dbus.socket active?",
-                            strerror(-r));
-                return r;
-        }
-        r = add_objects(m);
-        if (r < 0) {
-                log_message(LOG_ERR, "Cannot add objects to the bus: %s", strerror(-r));
-                return r;
-        }
-        r = sd_bus_request_name(m->bus, BUS_NAME, 0);
-        if (r == -EEXIST || r == -EALREADY) {
+        if (r < 0)
+                return failed(m, "cannot connect", r);
+        r = take_name(m, &why);
+        if (r == -EEXIST) {
                 log_message(LOG_ERR, "The bus name %s is taken: another dmemd is running",
                             BUS_NAME);
                 return r;
         }
-        if (r < 0) {
-                log_message(LOG_ERR,
-                            "Cannot take the bus name %s: %s; see the policy in "
-                            "dbus-1/system.d/org.dmemd1.conf, which names the user that may",
-                            BUS_NAME, strerror(-r));
-                return r;
-        }
-        /* Whoever manages us starts us again, and then we find the new bus. */
-        r = sd_bus_set_exit_on_disconnect(m->bus, true);
         if (r < 0)
-                return r;
-        return sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+                return failed(m, why, r);
+        if (m->bus_failed)
+                log_message(LOG_NOTICE, "The system bus is there");
+        m->bus_failed = false;
+        return 0;
 }

@@ -20,14 +20,17 @@
 /* What the bus says for a number that is not known, as systemd does. */
 #define BUS_UNKNOWN UINT64_MAX
 
-/* Connects, adds the objects and takes the name. Logs errors. */
+/*
+ * Connects, adds the objects and takes the name; without a bus, tries again and again. Logs errors.
+ * Returns 0, -EEXIST (another daemon has the name), or a negative errno if we cannot even wait.
+ */
 int bus_start(Manager *m);
 
 /* Adds the objects of the interfaces; used by bus_start(). */
 int bus_add_manager(Manager *m);
 int bus_add_nodes(Manager *m);
 
-/* Says on the bus how @m->status differs from @m->told. */
+/* Says on the bus how @m->status differs from @m->told; nothing without a bus. */
 void bus_tell(Manager *m);
 void bus_tell_nodes(Manager *m);
 

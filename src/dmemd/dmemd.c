@@ -78,7 +78,5 @@ int main(int argc, char *argv[]) {
         r = manager_run(m);
         if (r < 0)
                 log_message(LOG_ERR, "The event loop failed: %s", strerror(-r));
-        if (r > 0)
-                log_message(LOG_ERR, "The system bus has gone away");
         return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -28,11 +28,13 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->regular_source);
         sd_event_source_disable_unref(m->soon_source);
         sd_event_source_disable_unref(m->tell_source);
+        sd_event_source_disable_unref(m->bus_source);
         sd_event_source_disable_unref(m->mount_source);
         sd_event_source_disable_unref(m->applied_source);
         sd_device_monitor_unref(m->device_monitor);
         mnt_unref_monitor(m->mount_monitor);
-        sd_bus_flush_close_unref(m->bus);
+        /* Without a flush: that would wait for a bus that hangs, and what can be sent is sent */
+        sd_bus_close_unref(m->bus);
         sd_event_unref(m->event);
         if (m->told != m->status)
                 status_free(m->told);
@@ -107,18 +109,18 @@ int manager_load_config(Manager *m) {
 /* Looking */
 
 static void set_status_line(Manager *m) {
+        const char *config = m->policy ? "" : "; the configuration cannot be read";
+        const char *bus = m->bus ? "" : "; there is no system bus";
         char granted[FORMAT_SIZE_MAX], free_text[FORMAT_SIZE_MAX];
         const Status *s = m->status;
 
         if (s->granted.bytes > 0)
-                (void)sd_notifyf(false, "STATUS=%s: %s reserved, %s free%s",
+                (void)sd_notifyf(false, "STATUS=%s: %s reserved, %s free%s%s",
                                  state_to_string(s->state),
                                  format_size_rounded(granted, s->granted.bytes),
-                                 format_size_rounded(free_text, s->free.bytes),
-                                 m->policy ? "" : "; the configuration cannot be read");
+                                 format_size_rounded(free_text, s->free.bytes), config, bus);
         else
-                (void)sd_notifyf(false, "STATUS=%s%s", state_to_string(s->state),
-                                 m->policy ? "" : "; the configuration cannot be read");
+                (void)sd_notifyf(false, "STATUS=%s%s%s", state_to_string(s->state), config, bus);
 }
 
 /* Replaces what we know; what was told stays until it is told anew. */

@@ -9,6 +9,8 @@
  * Events that come together are answered by one look. What is new is told after that, once: one
  * PropertiesChanged for each object, one StateChanged, one journal entry for each reason.
  *
+ * Without a bus it goes on with everything else, and tries to find one again.
+ *
  * It changes nothing on the host but its own ledger of poisoned memory (poison.h). It needs no
  * privileges; what it may not read is unknown.
  */
@@ -32,13 +34,15 @@ typedef struct Manager {
         bool live; /* the root is this machine and not a captured tree */
 
         sd_event *event;
-        sd_bus *bus;
+        sd_bus *bus;                       /* NULL while there is none */
+        bool bus_failed;                   /* and that was said */
         sd_device_monitor *device_monitor; /* NULL unless live */
         struct libmnt_monitor *mount_monitor;
 
         sd_event_source *regular_source; /* every few minutes */
         sd_event_source *soon_source;    /* shortly after an event */
         sd_event_source *tell_source;    /* after we have looked */
+        sd_event_source *bus_source;     /* tries to find a bus */
         sd_event_source *mount_source;
         sd_event_source *applied_source; /* NULL while there is no folder to watch */
 
@@ -62,7 +66,7 @@ DEFINE_CLEANUP(Manager *, manager_free);
 /* Reads the configuration, looks at the host, goes on the bus and begins to watch. Logs errors. */
 int manager_start(Manager *m);
 
-/* Runs until SIGTERM or SIGINT (returns 0), the bus goes away (1), or a negative errno. */
+/* Runs until SIGTERM or SIGINT. Returns 0, 1 if it gives up and said why, or a negative errno. */
 int manager_run(Manager *m);
 
 /*

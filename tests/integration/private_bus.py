@@ -92,6 +92,7 @@ class PrivateBus:
         config = folder / "bus.conf"
         config.write_text(BUS_CONFIG.format(socket=path, policy=policy))
         folder.chmod(0o755)  # for ordinary users
+        path.unlink(missing_ok=True)  # of a bus that was killed
         self.address = f"unix:path={path}"
         self.process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
