@@ -58,6 +58,8 @@ static const Verb verbs[] = {
           "Take 4 KiB out of use, now and for the boots to come" },
         { "forget", verb_forget, OPTION_ALL, 0, 1, "[ADDRESS]",
           "Drop 4 KiB, or --all, from the list of bad memory" },
+        { "history", verb_history, OPTION_JSON, 0, 0, NULL,
+          "Show what the journal has, of this boot and earlier ones" },
         { "metrics", verb_metrics, 0, 0, 0, NULL, "Print the figures in OpenMetrics text" },
         { "capture", verb_capture, OPTION_JSON, 1, 1, "DIR",
           "Copy what plan reads to DIR, for --root=DIR elsewhere" },

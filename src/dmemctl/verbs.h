@@ -62,6 +62,7 @@ int verb_capture(Dmemctl *d, int argc, char *argv[]);
 int verb_cat_config(Dmemctl *d, int argc, char *argv[]);
 int verb_check_config(Dmemctl *d, int argc, char *argv[]);
 int verb_forget(Dmemctl *d, int argc, char *argv[]);
+int verb_history(Dmemctl *d, int argc, char *argv[]);
 int verb_metrics(Dmemctl *d, int argc, char *argv[]);
 int verb_monitor(Dmemctl *d, int argc, char *argv[]);
 int verb_plan(Dmemctl *d, int argc, char *argv[]);
