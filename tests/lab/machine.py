@@ -270,8 +270,12 @@ class Machine:
         """Waits until systemd has nothing left to start; returns running or degraded."""
         if self.bare:
             return "running"
-        r = self.run("systemctl is-system-running --wait", timeout=timeout, check=False)
-        state = r.stdout.strip()
+        end = time.monotonic() + timeout
+        state = "unknown"
+        # That is what systemctl says if systemd is too busy to answer it within seconds
+        while state == "unknown" and time.monotonic() < end:
+            r = self.run("systemctl is-system-running --wait", timeout=timeout, check=False)
+            state = r.stdout.strip()
         if state not in ("running", "degraded"):
             raise LabError(self._describe(f"the machine came up {state or 'in no state'!r}\n{r}"))
         return state
