@@ -574,6 +574,8 @@ static struct file_system_type dmemfs_type = {
 	.init_fs_context	= dmemfs_init_fs_context,
 	.parameters		= dmemfs_parameters,
 	.kill_sb		= dmemfs_kill_sb,
+	/* Not FS_USERNS_MOUNT: the memory is the host's, and size= is for its administrator. */
+	.fs_flags		= FS_ALLOW_IDMAP,
 };
 
 static void init_inode_once(void *object)

@@ -5,6 +5,8 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <sched.h>
+#include <sys/fsuid.h>
 
 static void refused(const char *options, const char *needle)
 {
@@ -158,6 +160,79 @@ static void test_quota(void)
 	check(wait_free(free), "umount frees what files had");
 }
 
+/* A user namespace whose ids 0 to 9 are 1000 to 1009 outside, or -1 */
+static int user_namespace(void)
+{
+	char path[64], byte;
+	int ready[2], ns = -1;
+	pid_t pid;
+
+	if (pipe(ready) < 0)
+		die("pipe");
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWUSER) == 0 && write(ready[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) == 1) {
+		snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+		write_text(path, "0 1000 10");
+		snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
+		write_text(path, "0 1000 10");
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+		ns = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	close(ready[0]);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return ns;
+}
+
+/* What a container gets to see, whose root is somebody else outside */
+static void test_idmapped(void)
+{
+	/* As in struct mount_attr: MOUNT_ATTR_IDMAP, nothing to clear, propagation stays */
+	uint64_t attr[4] = { 0x00100000, 0, 0, 0 };
+	int ns = user_namespace(), tree, r;
+	char path[128];
+	struct stat st;
+
+	if (ns < 0) {
+		skip("this kernel has no user namespaces", "an idmapped mount");
+		return;
+	}
+	attr[3] = ns;
+	if (mount_at("m", "mode=0777", NULL, 0) < 0)
+		die("mount");
+	close(open_at("m", "f", 0));
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	tree = syscall(428 /* open_tree */, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */);
+	r = syscall(442 /* mount_setattr */, tree, "", AT_EMPTY_PATH, attr, sizeof(attr));
+	check(tree >= 0 && r == 0, "a mount can be idmapped");
+	check(fstatat(tree, "f", &st, 0) == 0 && st.st_uid == 1000 && st.st_gid == 1000,
+	      "files have the owner that the idmap says");
+	check(openat(tree, "g", O_RDWR | O_CREAT, 0600) < 0 && errno == EOVERFLOW,
+	      "who is not in it can own no file");
+	check(fchownat(tree, "f", 1003, 1004, 0) == 0, "chown to one who is");
+
+	setfsgid(1001);
+	setfsuid(1001);
+	r = openat(tree, "g", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	close(r);
+	setfsuid(0);
+	setfsgid(0);
+	close(tree);
+	close(ns);
+	strcat(path, "/f");
+	check(stat(path, &st) == 0 && st.st_uid == 3 && st.st_gid == 4, "what chown stored");
+	path[strlen(path) - 1] = 'g';
+	check(r >= 0 && stat(path, &st) == 0 && st.st_uid == 1 && st.st_gid == 1,
+	      "a file made by one who is in it");
+	unmount("m");
+}
+
 static void test_several(void)
 {
 	uint64_t free = dmem_sum(-1, "free_bytes");
@@ -185,6 +260,7 @@ int main(void)
 	test_accepted();
 	test_root_directory();
 	test_quota();
+	test_idmapped();
 	test_several();
 	return finish();
 }
