@@ -433,6 +433,10 @@ int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_a
 		}
 		at = stop;
 	}
+	/* No room for all that will be wanted: do with what is wanted now. */
+	if (ret == -ENOSPC && !order && block_end - index > 1 &&
+	    !dmemfs_lookup(info, index, &piece))
+		ret = fill_hole(inode, index, index + 1, 0, vma);
 	/* Of a block that has gone bad, only what there is no other memory for is missing. */
 	if (ret == -ENOSPC && dmemfs_lookup(info, index, &piece))
 		ret = 0;

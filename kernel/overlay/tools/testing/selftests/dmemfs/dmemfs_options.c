@@ -160,6 +160,23 @@ static void test_quota(void)
 	check(wait_free(free), "umount frees what files had");
 }
 
+static void test_last_pages(void)
+{
+	static const char data[128 * KiB];
+	struct stat st;
+	int fd;
+
+	if (mount_at("m", "pagesize=4K,size=64K", NULL, 0) < 0)
+		die("mount");
+	fd = open_at("m", "f", 0);
+	check(write(fd, data, sizeof(data)) == 64 * KiB, "a write() gets the room there is");
+	check(write(fd, data, 1) < 0 && errno == ENOSPC, "and the next one ENOSPC");
+	check(fstat(fd, &st) == 0 && st.st_size == 64 * KiB && st.st_blocks * 512 == 64 * KiB,
+	      "the file has what was written");
+	close(fd);
+	unmount("m");
+}
+
 /* A user namespace whose ids 0 to 9 are 1000 to 1009 outside, or -1 */
 static int user_namespace(void)
 {
@@ -260,6 +277,7 @@ int main(void)
 	test_accepted();
 	test_root_directory();
 	test_quota();
+	test_last_pages();
 	test_idmapped();
 	test_several();
 	return finish();
