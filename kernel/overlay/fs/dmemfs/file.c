@@ -74,7 +74,9 @@ static ssize_t dmemfs_read_iter(struct kiocb *iocb, struct iov_iter *to)
 
 		iocb->ki_pos += copied;
 		done += copied;
-		if (copied < len && fault_in_iov_iter_writeable(to, len - copied)) {
+		/* Up to where the buffer ends there is something to be had. */
+		if (copied < len &&
+		    fault_in_iov_iter_writeable(to, len - copied) == len - copied) {
 			if (!done)
 				done = -EFAULT;
 			break;

@@ -211,6 +211,17 @@ static void test_read_write(void)
 	      "%s: write() of a file from its own mapping", page_name);
 	check(syscall(SYS_write, fd, 8, 10) < 0 && errno == EFAULT, "%s: a bad buffer is EFAULT",
 	      page_name);
+	munmap(memory, 8 * MiB);
+
+	memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(memory + PAGE, PAGE);
+	check(pread(fd, memory + PAGE - 100, 200, 0) == 100 &&
+	      memcmp(memory + PAGE - 100, data, 100) == 0,
+	      "%s: read() fills a buffer up to where it ends", page_name);
+	check(pwrite(fd, memory + PAGE - 100, 200, 0) == 100, "%s: so does write()", page_name);
+	munmap(memory, PAGE);
+
+	memory = map(fd, 8 * MiB, 0);
 	check(fsync(fd) == 0 && fdatasync(fd) == 0 && msync(memory, 8 * MiB, MS_SYNC) == 0,
 	      "%s: sync calls succeed", page_name);
 	munmap(memory, 8 * MiB);
