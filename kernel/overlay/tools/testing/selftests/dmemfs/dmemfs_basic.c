@@ -398,6 +398,40 @@ static void test_proc_mem(void)
 	remove_file("mem");
 }
 
+/* Where sizes and offsets end, for any page size */
+static void test_far_offsets(void)
+{
+	const off_t most = INT64_MAX / GiB * GiB;
+	int fd = open_at("m", "far", 0);
+	struct stat st;
+	char *memory;
+
+	check(ftruncate(fd, most) < 0 && errno == ENOSPC && ftruncate(fd, most + 1) < 0 &&
+	      errno == EFBIG, "%s: the largest size, and a larger one", page_name);
+	check(pwrite(fd, "x", 1, most - 1) < 0 && errno == ENOSPC &&
+	      pwrite(fd, "x", 1, most) < 0 && errno == EFBIG,
+	      "%s: write() to the last byte there can be, and behind", page_name);
+	check(fallocate(fd, 0, most - PAGE, PAGE) < 0 && errno == ENOSPC &&
+	      fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, most) < 0 && errno == ENOSPC &&
+	      fallocate(fd, 0, most, 1) < 0 && errno == EFBIG, "%s: fallocate() as far",
+	      page_name);
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1, most - 1) == 0,
+	      "%s: a hole in all there can be", page_name);
+	check(lseek(fd, most, SEEK_SET) == most && lseek(fd, most + 1, SEEK_SET) < 0 &&
+	      errno == EINVAL && lseek(fd, most, SEEK_DATA) < 0 && errno == ENXIO,
+	      "%s: lseek() as far", page_name);
+	check(fstat(fd, &st) == 0 && !st.st_size && !st.st_blocks, "%s: the file is empty still",
+	      page_name);
+	memory = map(fd, 4 * PAGE, INT64_MAX / PAGE * PAGE - 4 * PAGE);
+	check(signal_of(read_byte, memory) == SIGBUS && munmap(memory + PAGE, PAGE) == 0 &&
+	      mremap(memory + 2 * PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     memory + PAGE) == memory + PAGE &&
+	      signal_of(read_byte, memory + PAGE) == SIGBUS, "%s: a mapping as far", page_name);
+	munmap(memory, 4 * PAGE);
+	close(fd);
+	remove_file("far");
+}
+
 static void test_direct(void)
 {
 	char path[128];
@@ -446,6 +480,7 @@ static void test_page_size(const char *name, size_t size)
 	test_fork();
 	test_partial();
 	test_proc_mem();
+	test_far_offsets();
 	test_direct();
 	check(wait_free(free), "%s: all memory is free in the end", name);
 	check(sums_hold(), "%s: size is free plus used plus poisoned", name);

@@ -250,6 +250,31 @@ static void test_idmapped(void)
 	unmount("m");
 }
 
+static void test_detached(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	unsigned char *memory;
+	char path[128];
+	int fd;
+
+	if (mount_at("m", "pagesize=2M", NULL, 0) < 0)
+		die("mount");
+	fd = open_at("m", "f", 0);
+	memory = mmap(NULL, 4 * MiB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (ftruncate(fd, 4 * MiB) < 0 || memory == MAP_FAILED)
+		die("mmap");
+	close(fd);
+	memory[0] = 1;
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	check(umount(path) < 0 && errno == EBUSY, "umount with a mapped file is EBUSY");
+	check(umount2(path, MNT_DETACH) == 0 && memory[0] == 1 &&
+	      signal_of(write_byte, memory + 2 * MiB) == 0,
+	      "a detached mount lives on for the mapping");
+	munmap(memory, 4 * MiB);
+	check(wait_free(free), "but not longer");
+	rmdir(path);
+}
+
 static void test_several(void)
 {
 	uint64_t free = dmem_sum(-1, "free_bytes");
@@ -279,6 +304,7 @@ int main(void)
 	test_quota();
 	test_last_pages();
 	test_idmapped();
+	test_detached();
 	test_several();
 	return finish();
 }
