@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What dmemd and dmemd-setup send to the journal, read at its socket.
+"""What dmemd, dmemd-setup and dmemctl send to the journal, read at its socket.
 
-usage: test-journal.py DMEMD DMEMD_SETUP SOURCE_ROOT
+usage: test-journal.py DMEMD DMEMD_SETUP DMEMCTL SOURCE_ROOT
 
 The socket has a fixed place: we go into a mount namespace of our own and put one there. Needs root.
 """
@@ -20,7 +20,7 @@ from host_tree import GiB, HostTree
 from journal_socket import SOCKET, Journal
 from private_bus import Daemon, PrivateBus, SKIP, TIMEOUT, need, wait_for
 
-DMEMD, DMEMD_SETUP, SOURCE_ROOT = "", "", pathlib.Path()
+DMEMD, DMEMD_SETUP, DMEMCTL, SOURCE_ROOT = "", "", "", pathlib.Path()
 REASONS = {"no-kernel-support", "no-reservation", "no-module", "module-not-loaded",
            "configuration", "mount"}
 
@@ -104,6 +104,26 @@ class JournalTest(unittest.TestCase):
         self.assertEqual(len(self.journal.with_id(self.journal.message_id("DEGRADED"))), 1)
         self.assertEqual(len(self.journal.with_id(self.journal.message_id("DRIFT"))), 0)
 
+    def test_plan_applied(self):
+        """Said once, by the one that changed something. What the host is comes from the tree."""
+        for path in ("proc/cmdline", "proc/iomem", "proc/meminfo", "proc/zoneinfo", "sys"):
+            subprocess.run(["mount", "--bind", self.tree.root / path, f"/{path}"], check=True)
+            self.addCleanup(subprocess.run, ["umount", f"/{path}"], check=True)
+        drop_ins = pathlib.Path("/run/dmemd/dmemd.conf.d")
+        drop_ins.mkdir(parents=True)
+        (drop_ins / "zz-test.conf").write_text(
+            "[BootLoader]\nType=file\nFile=/run/arguments\n[Node 0]\nSize=3G\n[Node 1]\nSize=6G\n")
+        for _ in range(2):
+            run = subprocess.run([DMEMCTL, "apply"], capture_output=True, text=True, timeout=TIMEOUT,
+                                 check=False)
+            self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(pathlib.Path("/run/arguments").read_text(), "dmem=0:3G,1:6G\n")
+        entries = self.wait("PLAN_APPLIED")
+        self.assertEqual(len(entries), 1)
+        self.assertEqual(entries[0]["PRIORITY"], "5")
+        self.assertIn("the next boot gets dmem=0:3G,1:6G", entries[0]["MESSAGE"])
+        self.assertEqual(entries[0]["SYSLOG_IDENTIFIER"], "dmemctl")
+
     def test_setup_failed(self):
         if "dmemfs" in pathlib.Path("/proc/filesystems").read_text():
             self.skipTest("this kernel knows dmemfs")
@@ -133,15 +153,17 @@ def main() -> int:
             return SKIP
         os.execvp("unshare", ["unshare", "--mount", "--propagation=private", sys.executable,
                               *sys.argv])
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    for folder in ("/run", "/var/lib"):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     os.makedirs(os.path.dirname(SOCKET))
-    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
     return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 5:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    DMEMD, DMEMD_SETUP, SOURCE_ROOT = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+    DMEMD, DMEMD_SETUP, DMEMCTL = sys.argv[1:4]
+    SOURCE_ROOT = pathlib.Path(sys.argv[4])
     sys.exit(main())

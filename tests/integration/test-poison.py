@@ -262,6 +262,10 @@ class PoisonTest(unittest.TestCase):
         self.check_all()
         n_entries = len(self.entries("PAGE_POISONED")) + len(self.entries("STORM"))
         self.assertEqual(len(self.entries("DEGRADED")), 1)
+        storm = self.entries("STORM")[0]
+        self.assertEqual((storm["DMEM_NODE"], storm["PRIORITY"]), ("0", "4"))
+        self.assertEqual(int(storm["DMEM_SIZE"]), 4096 * int(storm["DMEM_COUNT"]))
+        self.assertGreater(int(storm["DMEM_COUNT"]), 8)
         print(f"GetStatus at most {slowest:.2f} s (any call {machine:.2f} s), RSS at most {peak // 1024} MiB, "
               f"{n_entries} entries, ledger {LEDGER.stat().st_size >> 20} MiB")
         self.assertLessEqual(n_entries, 10 + TIMEOUT / 30)
