@@ -149,6 +149,8 @@ class Machine:
              of a machine that boots once more, so use direct unless the boot loader matters
     bare:    no systemd, only the agent, which is there as soon as the kernel is; with direct
     uefi:    UEFI firmware, which starts the kernel by its EFI stub; with direct
+    prealloc: all memory of the machine is there from the start, so that no first touch of it takes
+             longer than a second one
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class Machine:
         cpu: str = DEFAULT_CPU,
         bare: bool = False,
         uefi: bool = False,
+        prealloc: bool = False,
         qemu_arguments: Sequence[str] = (),
         name: str = "machine",
         verbose: bool = False,
@@ -178,6 +181,7 @@ class Machine:
         self.cpu = cpu
         self.bare = bare
         self.uefi = uefi
+        self.prealloc = prealloc
         self.qemu_arguments = list(qemu_arguments)
         self.name = name
         self.verbose = verbose
@@ -260,6 +264,12 @@ class Machine:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def processor_seconds(self) -> float:
+        """What QEMU has used so far, in user and system mode."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wait_hello(self, boots: int, timeout: float) -> None:
         """Waits until the agent has reported @boots times."""
@@ -526,7 +536,8 @@ class Machine:
 
     def _numa_argv(self) -> list[str]:
         """One socket per CPU, so that no socket spans two nodes; memory is not set aside on the
-        host before the guest touches it, so that a guest may be larger than the host."""
+        host before the guest touches it, so that a guest may be larger than the host, unless
+        prealloc says so."""
         total = sum(n.size for n in self.nodes)
         cpus = sum(n.cpus for n in self.nodes)
         argv = ["-m", f"{total // MIB}M", "-smp", f"{cpus},sockets={cpus},cores=1,threads=1"]
@@ -534,7 +545,8 @@ class Machine:
         for i, node in enumerate(self.nodes):
             item = f"node,nodeid={i}"
             if node.size:
-                argv += ["-object", f"memory-backend-ram,id=m{i},size={node.size},reserve=off"]
+                how = "prealloc=on" if self.prealloc else "reserve=off"
+                argv += ["-object", f"memory-backend-ram,id=m{i},size={node.size},{how}"]
                 item += f",memdev=m{i}"
             argv += ["-numa", item]
             for _ in range(node.cpus):

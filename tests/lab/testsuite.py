@@ -137,19 +137,22 @@ def suite_tools(suite: Suite, _: argparse.Namespace) -> None:
 
 
 def test_lab(suite: Suite) -> None:
-    """The lab's own tests, see selftest.py."""
+    """The lab's own tests, and those of tools/bench, see selftest.py of both."""
     import unittest
+
+    import bench.selftest
 
     from . import selftest
 
-    result = unittest.TestResult()
-    unittest.defaultTestLoader.loadTestsFromModule(selftest).run(result)
-    for test, text in [*result.failures, *result.errors]:
-        print(text, file=sys.stderr)
-        suite.add(test.id(), FAILED, first_line(text))
-    bad = len(result.failures) + len(result.errors)
-    for i in range(result.testsRun - bad):
-        suite.add(f"lab self-test {i + 1}", PASSED)
+    for name, module in (("lab", selftest), ("bench", bench.selftest)):
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
+        for test, text in [*result.failures, *result.errors]:
+            print(text, file=sys.stderr)
+            suite.add(test.id(), FAILED, first_line(text))
+        bad = len(result.failures) + len(result.errors)
+        for i in range(result.testsRun - bad):
+            suite.add(f"{name} self-test {i + 1}", PASSED)
 
 
 def run_meson(suite: Suite, args: argparse.Namespace, options: list[str]) -> None:

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Memory as a guest sees it: how long it takes to get it, how fast it is then, and KVM on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from typing import Callable, Iterator, Optional
+
+from lab.images import SOURCE_ROOT, image
+from lab.machine import GIB, MIB, LabError, Machine, exit_status
+
+from .place import CannotMeasure, Host, Lab, Place
+from .result import Chart, Result, Table
+
+TOUCH = "one byte written in each 4 KiB of {}, in one thread, mapped shared from a file as QEMU does (thp: anonymous)"
+ORDER = "all kinds in turn in each round, beginning with another one each time, after a round that does not count"
+
+
+class Kinds:
+    """The kinds of memory that are to be had in a place, as arguments of bench-measure."""
+
+    def __init__(self, place: Place, size: int, skipped: list[str]):
+        self.place = place
+        self.memory: dict[str, str] = {}
+        self.clean: Optional[bool] = None  # the pool of dmem: all clean, all dirty, or neither
+        for page, name, kib in (("1G", "hugetlb 1G", 1 << 20), ("2M", "hugetlb 2M", 2048)):
+            free = place.run(f"cat /sys/kernel/mm/hugepages/hugepages-{kib}kB/free_hugepages 2>/dev/null || echo 0")
+            if int(free) * kib * 1024 >= size:
+                self.memory[name] = place.mount(f"hugetlb-{page}", "hugetlbfs", f"pagesize={page}") + "/guest"
+            else:
+                skipped.append(f"{name}: too few free huge pages for {size // MIB} MiB")
+        if place.has_dmem():
+            self.mount_dmem()
+        else:
+            skipped.append("dmem: no memory of dmemfs here")
+        self.memory["thp"] = "thp"
+        self.memory["memfd"] = "memfd"
+
+    def mount_dmem(self) -> None:
+        for page in ("1G", "2M", "4K"):
+            self.memory[f"dmem {page}"] = self.place.mount(f"dmem-{page}", "dmemfs", f"pagesize={page}") + "/guest"
+
+    def reload(self, clear_all: bool) -> None:
+        """After this all of the pool is dirty, or will be clean when the background is done."""
+        folder = self.place.folder
+        self.place.run(
+            f"umount {folder}/dmem-* && modprobe -r dmemfs && modprobe dmemfs clear_all={int(clear_all)}"
+        )
+        self.mount_dmem()
+
+    def make_clean(self) -> None:
+        if self.clean is not True and not self.place.is_host:
+            self.reload(True)
+        self.place.wait_clean()
+        self.clean = True
+
+    def make_dirty(self) -> None:
+        self.reload(False)
+        self.clean = None  # as soon as it is used
+
+
+@contextlib.contextmanager
+def place_with(size: int, host: bool, append: str = "", qemu: tuple[str, ...] = ()) -> Iterator[Place]:
+    """A machine that has @size bytes of each kind of memory, or this host."""
+    if host:
+        if os.geteuid() != 0:
+            raise CannotMeasure("mounting needs root")
+        here = Host()
+        try:
+            here.install()
+            yield here
+        finally:
+            here.clean_up()
+        return
+    gib = -(-size // GIB)
+    append += f" dmem=0:{gib}G hugepagesz=1G hugepages={gib} hugepagesz=2M hugepages={gib * 512}"
+    machine = Machine(
+        image("dmem"), f"{4 * gib + 1}G", cpu="EPYC", boot="direct", bare=True, prealloc=True,
+        append=append, qemu_arguments=qemu, name=f"bench-{os.getpid()}",
+    )
+    try:
+        machine.start()
+        lab = Lab(machine)
+        lab.install()
+        lab.run("modprobe dmemfs")
+        yield lab
+        complaints = machine.complaints()
+        if complaints:
+            raise LabError("the kernel complained:\n" + "\n".join(complaints))
+    except BaseException:
+        machine.stop(keep=True)
+        raise
+    machine.stop()
+
+
+def in_turn(names: list[str], round_: int) -> list[str]:
+    n = round_ % len(names)
+    return names[n:] + names[:n]
+
+
+def start(quick: bool, host: bool, rounds: int) -> Result:
+    size = GIB if quick else 2 * GIB
+    with place_with(size, host) as place:
+        result = Result("start", f"start of a guest with {size // GIB} GiB", place.describe())
+        kinds = Kinds(place, size, result.notes)
+        prepare: dict[str, tuple[str, Optional[Callable[[], None]]]] = {}
+        for name in kinds.memory:
+            if not name.startswith("dmem"):
+                prepare[name] = (name, None)
+                continue
+            prepare[f"{name} clean"] = (name, kinds.make_clean)
+            if not host and name != "dmem 4K":
+                prepare[f"{name} dirty"] = (name, kinds.make_dirty)
+        if host and place.has_dmem():
+            result.notes.append("dmem dirty: the module would have to be loaded again, which a host in use cannot do")
+        if not host:
+            check_pool(place, kinds, size)
+        for r in range(-1, rounds):
+            for name in in_turn(list(prepare), r + 1):
+                memory, before = prepare[name]
+                if before:
+                    before()
+                seen = place.measure(f"touch {kinds.memory[memory]} {size}")
+                if r >= 0:
+                    _add_start(result, name, size, seen)
+    _start_figures(result, list(prepare))
+    return result
+
+
+def check_pool(place: Place, kinds: Kinds, size: int) -> None:
+    """That clean and dirty are what they are called: the module's own trace tells what it cleared."""
+    trace = "/sys/kernel/tracing"
+    place.run(f"mountpoint -q {trace} || mount -t tracefs tracefs {trace}")
+    for prepare, cleared in ((kinds.make_dirty, 1), (kinds.make_clean, 0)):
+        prepare()
+        place.run(f"echo >{trace}/trace; echo 1 >{trace}/events/dmemfs/dmemfs_alloc/enable")
+        place.measure(f"touch {kinds.memory['dmem 2M']} {size}")
+        place.run(f"echo 0 >{trace}/events/dmemfs/dmemfs_alloc/enable")
+        text = place.run(f"grep -o 'bytes=[0-9]* cleared=.' {trace}/trace || true").splitlines()
+        right = sum(int(x.split()[0][6:]) for x in text if x.endswith(str(cleared)))
+        if right != size or len(text) != size // (2 * MIB):
+            raise LabError(f"of {size} bytes only {right} came with cleared={cleared}")
+
+
+def _add_start(result: Result, name: str, size: int, seen: dict[str, int]) -> None:
+    how = TOUCH.format(f"{size // GIB} GiB") + "; " + ORDER
+    result.add(f"touch, {name}", "s", how, (seen["map_ns"] + seen["touch_ns"]) / 1e9)
+    result.add(f"tear-down, {name}", "s", "munmap, close and unlink after that", seen["teardown_ns"] / 1e9)
+    result.add(f"faults, {name}", "page faults", "ru_minflt + ru_majflt while touching", seen["faults"])
+
+
+def _start_figures(result: Result, names: list[str]) -> None:
+    for page in ("2M", "1G"):
+        huge = f"touch, hugetlb {page}"
+        result.ratio(f"first touch of clean {page}: hugetlb takes", "quotient", huge, f"touch, dmem {page} clean", ">= 3")
+        result.ratio(f"first touch of dirty {page}: hugetlb takes", "quotient", huge, f"touch, dmem {page} dirty", ">= 0.95")
+        for state in ("clean", "dirty"):
+            result.ratio(f"tear-down of {state} {page}: hugetlb takes", "quotient", f"tear-down, hugetlb {page}",
+                         f"tear-down, dmem {page} {state}", ">= 1")
+    result.ratio("first touch of clean 2M: THP takes", "quotient", "touch, thp", "touch, dmem 2M clean", ">= 3")
+    result.ratio("first touch of clean 4K: memfd takes", "quotient", "touch, memfd", "touch, dmem 4K clean")
+    table = Table("Time and page faults until all of it is mapped and touched, time to give it back",
+                  ["map and touch", "page faults", "tear-down"])
+    for name in names:
+        if f"touch, {name}" in result.measures:
+            table.rows.append((name, [f"touch, {name}", f"faults, {name}", f"tear-down, {name}"]))
+    result.tables.append(table)
+    for what, title in (("touch", "Until mapped and touched"), ("tear-down", "Tear-down")):
+        bars = [(name, f"{what}, {name}") for name in names if f"{what}, {name}" in result.measures]
+        result.charts.append(Chart(f"{title}, shorter is better", bars))
+
+
+def steady(quick: bool, host: bool, rounds: int) -> Result:
+    size, accesses = (GIB, 1_000_000) if quick else (3 * GIB, 10_000_000)
+    with place_with(size, host) as place:
+        result = Result("steady", f"random access over {size // GIB} GiB", place.describe())
+        kinds = Kinds(place, size, result.notes)
+        names = list(kinds.memory)
+        how = f"{accesses} times 8 bytes read and written at random places of {size // GIB} GiB that were touched before; {ORDER}"
+        for r in range(-1, rounds):
+            for name in in_turn(names, r + 1):
+                seen = place.measure(f"random {kinds.memory[name]} {size} {accesses}")
+                if r >= 0:
+                    result.add(f"access, {name}", "s", how, seen["access_ns"] / accesses / 1e9)
+    if not host:
+        result.notes.append("An emulator has its own translation cache, of 4 KiB pages: what it shows of page sizes is "
+                            "the length of the page walk, a real processor shows more")
+    for page in ("2M", "1G"):
+        result.ratio(f"random access to {page}: hugetlb takes", "quotient", f"access, hugetlb {page}", f"access, dmem {page}", ">= 0.95")
+    result.ratio("random access: memfd (4K) takes, to dmem 1G", "quotient", "access, memfd", "access, dmem 1G")
+    result.tables.append(Table("Time of one access", ["one access"],
+                               [(name, [f"access, {name}"]) for name in names]))
+    result.charts.append(Chart("One random access, shorter is better", [(name, f"access, {name}") for name in names]))
+    return result
+
+
+def kvm(quick: bool, host: bool, rounds: int) -> Result:
+    if host:
+        raise CannotMeasure("its statistics are those of all guests of the host, so it needs a machine of its own")
+    size = GIB if quick else 2 * GIB
+    done = subprocess.run([str(SOURCE_ROOT / "tools" / "build-guest")], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError("tools/build-guest failed")
+    disk = ("-blockdev", f"raw,node-name=guest,read-only=on,file.driver=file,file.filename={done.stdout.strip()}",
+            "-device", "virtio-blk-pci,drive=guest")
+    with place_with(size, False, qemu=disk) as place:
+        assert isinstance(place, Lab)
+        result = Result("kvm", f"KVM guest of {size // GIB} GiB", place.describe())
+        kinds = Kinds(place, size, result.notes)
+        place.run("modprobe kvm_amd")
+        names = [n for n in kinds.memory if n != "memfd"]
+        for r in range(-1, rounds):
+            for name in in_turn(names, r + 1):
+                seen = place.measure(f"kvm {kinds.memory[name]} {size}")
+                if r >= 0:
+                    _add_populate(result, name, size, seen)
+        place.run("mkdir -p /run/guest && for d in /dev/vd?; do mount -o ro $d /run/guest 2>/dev/null && break; done")
+        for name in ("dmem 1G", "dmem 2M", "hugetlb 1G", "hugetlb 2M"):
+            boot_guest(place, result, kinds, name, size)
+    _kvm_figures(result, names)
+    return result
+
+
+def _add_populate(result: Result, name: str, size: int, seen: dict[str, int]) -> None:
+    how = f"KVM_PRE_FAULT_MEMORY for {size // GIB} GiB that the monitor has touched before; {ORDER}"
+    result.add(f"populate, {name}", "s", how, seen["populate_ns"] / 1e9)
+    for page in ("4k", "2m", "1g"):
+        result.add(f"mapped by {page.upper()}, {name}", "pages",
+                   "pages_4k, pages_2m and pages_1g of KVM's own statistics after that", seen[f"pages_{page}"])
+
+
+def boot_guest(place: Lab, result: Result, kinds: Kinds, name: str, size: int) -> None:
+    """QEMU with its memory there, a small kernel and one program that fills it; see guest.c."""
+    machine = place.machine
+    folder, align = os.path.dirname(kinds.memory[name]), name.split()[1]
+    command = (
+        f"/run/guest/qemu -nodefaults -no-user-config -display none -no-reboot -accel kvm -cpu host -m {size // MIB}M"
+        f" -object memory-backend-file,id=ram,size={size},mem-path={folder},share=on,align={align}"
+        " -machine pc,memory-backend=ram -kernel /run/guest/vmlinuz -initrd /run/guest/initrd"
+        " -append 'console=ttyS0 quiet panic=-1' -serial stdio"
+    )
+    begin = time.monotonic()
+    job = machine.start_job(command)
+    machine.channel.send_eof(job)
+    most = {"1G": 0, "2M": 0}
+    while job.status is None and time.monotonic() < begin + 600:
+        text = place.run("cat /sys/kernel/debug/kvm/pages_1g /sys/kernel/debug/kvm/pages_2m; sleep 0.3")
+        for key, value in zip(most, map(int, text.split())):
+            most[key] = max(most[key], value)
+    output = (job.stdout + job.stderr).decode(errors="replace")
+    if job.status is None or exit_status(job.status) != 0 or "wrong=0" not in output:
+        raise LabError(f"the guest on {name} did not do what it should:\n{output}")
+    how = "QEMU starts with memory-backend-file, boots Debian's kernel, fills what is free, reads it back, turns itself off"
+    result.add(f"guest's life, {name}", "s", how, time.monotonic() - begin)
+    for page, n in most.items():
+        result.add(f"guest's {page}, {name}", "pages", "the most that KVM's statistics showed meanwhile", n)
+
+
+def _kvm_figures(result: Result, names: list[str]) -> None:
+    for page in ("2M", "1G"):
+        result.ratio(f"KVM populates {page}: hugetlb takes", "quotient", f"populate, hugetlb {page}",
+                     f"populate, dmem {page}", ">= 0.95")
+        result.ratio(f"KVM's {page} mappings: dmem has of hugetlb's", "quotient",
+                     f"mapped by {page}, dmem {page}", f"mapped by {page}, hugetlb {page}", "= 1")
+    result.ratio("guest in QEMU on 1G: hugetlb takes", "quotient", "guest's life, hugetlb 1G", "guest's life, dmem 1G")
+    table = Table("KVM maps all of the memory", ["populate", "by 1G", "by 2M", "by 4K"])
+    for name in names:
+        table.rows.append((name, [f"populate, {name}", *(f"mapped by {p}, {name}" for p in ("1G", "2M", "4K"))]))
+    result.tables.append(table)
+    table = Table("A guest in QEMU from start to end", ["life", "by 1G", "by 2M"])
+    for name in names:
+        if f"guest's life, {name}" in result.measures:
+            table.rows.append((name, [f"guest's life, {name}", f"guest's 1G, {name}", f"guest's 2M, {name}"]))
+    result.tables.append(table)
+    result.charts.append(Chart("KVM maps all of the memory, shorter is better", [(n, f"populate, {n}") for n in names]))

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whole hosts: what the descriptions of memory cost them, how much can be sold, how fast they boot.
+
+A machine of the wanted size boots with plain pages first. In it `dmemctl plan` makes a plan for each
+way to provide guest memory, and each plan's arguments are what the next machine boots with: so all
+of them give the same memory to guests. Big machines boot with overcommitted memory: nobody touches
+what is for guests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from lab.images import image
+from lab.machine import GIB, KIB, MIB, LabError, Machine, MachineDied, Node, parse_size
+
+from .place import Lab, lab_place
+from .result import Chart, Result, Table
+
+PAGE = 4 * KIB
+# name: [Plan] Backend=, [Mount] PageSize=, [HugePages] OptimizeVmemmap=
+WAYS = {
+    "plain": ("none", "2M", "no"),
+    "hugetlb 2M": ("hugetlb", "2M", "no"),
+    "hugetlb 2M HVO": ("hugetlb", "2M", "yes"),
+    "hugetlb 1G": ("hugetlb", "1G", "no"),
+    "hugetlb 1G HVO": ("hugetlb", "1G", "yes"),
+    "dmem": ("dmem", "2M", "no"),
+}
+# What dmemctl says about the struct pages of each way
+ALTERNATIVES = {"hugetlb 2M HVO": "hugetlb-2M-hvo", "hugetlb 1G HVO": "hugetlb-1G-hvo", "dmem": "dmem"}
+
+# As much as can be sold: whole GiB, and enough for the kernel's floor of 1/128 of a node
+SELL = "[Kernel]\nReserve=1920M\nReservePercent=1\nBootNodeReserve=0\n"
+
+
+@dataclass
+class Shape:
+    """A host: 384G on 2 nodes is 384G/2."""
+
+    size: int
+    nodes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.size // GIB} GiB on {self.nodes} node{'s' if self.nodes > 1 else ''}"
+
+    def lab_nodes(self) -> list[Node]:
+        cpus = max(2, self.nodes)
+        return [Node(self.size // self.nodes, cpus // self.nodes) for _ in range(self.nodes)]
+
+
+def parse_shape(text: str) -> Shape:
+    size, slash, nodes = text.partition("/")
+    n = int(nodes) if nodes.isdecimal() else 0
+    if not slash or not 1 <= n <= 64 or parse_size(size) % (n * GIB) or parse_size(size) < 4 * n * GIB:
+        raise ValueError(f"not a host: {text!r} (SIZE/NODES such as 384G/2; whole GiB for each node, at least 4)")
+    if parse_size(size) > 1000 * GIB:
+        raise ValueError(f"{text!r}: the emulated processor addresses 1 TiB, take at most 1000G")
+    return Shape(parse_size(size), n)
+
+
+@dataclass
+class Boot:
+    """What one boot has shown."""
+
+    figures: dict[str, int]  # bytes
+    kernel_seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    place: dict[str, Any]
+
+
+class Hosts:
+    """Boots hosts, and remembers what came of it: the benchmarks share boots."""
+
+    def __init__(self) -> None:
+        self.boots: dict[tuple[str, str], list[Boot]] = {}
+        self.plans: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def boot(self, shape: Shape, way: str, at_least: int = 1) -> list[Boot]:
+        found = self.boots.setdefault((shape.name, way), [])
+        while len(found) < at_least:
+            found.append(self._boot(shape, way))
+        return found
+
+    def plan(self, shape: Shape, way: str) -> dict[str, Any]:
+        if shape.name not in self.plans:
+            self.boot(shape, "plain")
+        return self.plans[shape.name][way]
+
+    def _boot(self, shape: Shape, way: str) -> Boot:
+        arguments = "" if way == "plain" else " ".join(self.plan(shape, way)["arguments"])
+        machine = big_machine(shape, arguments)
+        try:
+            begin = time.monotonic()
+            machine.start()
+            wall, cpu = time.monotonic() - begin, machine.processor_seconds()
+            lab = Lab(machine)
+            seconds = kernel_seconds(lab)
+            if way == "dmem":
+                lab.run("modprobe dmemfs")
+            seen = figures(lab)
+            if way == "plain" and shape.name not in self.plans:
+                self.plans[shape.name] = {w: make_plan(lab, w) for w in WAYS}
+            place = lab_place(machine, lab.run("uname -r").strip())
+        except BaseException:
+            machine.stop(keep=True)
+            raise
+        machine.stop()
+        return Boot(seen, seconds, wall, cpu, place)
+
+
+def big_machine(shape: Shape, arguments: str, bare: bool = True) -> Machine:
+    return Machine(image("dmem"), shape.lab_nodes(), cpu="EPYC", boot="direct", bare=bare,
+                   append=arguments, name=f"bench-{os.getpid()}")
+
+
+def kernel_seconds(lab: Lab) -> float:
+    """The kernel's own clock, which runs from its start, when it starts init."""
+    m = re.search(r"^\[ *(\d+\.\d+)\] Run \S+ as init process", lab.run("dmesg"), re.M)
+    if not m:
+        raise LabError("the kernel does not say when it ran init")
+    return float(m[1])
+
+
+def make_plan(lab: Lab, way: str, more: str = "") -> dict[str, Any]:
+    backend, page_size, optimize = WAYS[way]
+    lab.machine.put("/tmp/bench.conf", f"[Plan]\nBackend={backend}\n[Mount]\nPageSize={page_size}\n"
+                                       f"[HugePages]\nOptimizeVmemmap={optimize}\n{more}")
+    plan = json.loads(lab.run("dmemctl --json=short plan --config=/tmp/bench.conf"))
+    errors = [f["message"] for f in plan["findings"] if f["severity"] == "error"]
+    if errors:
+        raise LabError(f"dmemctl plan, {way}: {errors[0]}")
+    return plan
+
+
+def figures(lab: Lab) -> dict[str, int]:
+    """Bytes. The kernel's own words are kept as they are named."""
+    meminfo = {k: int(v) * KIB for k, v in re.findall(r"^(\S+):\s+(\d+) kB", lab.run("cat /proc/meminfo"), re.M)}
+    vmstat = dict(re.findall(r"^(\S+) (\d+)$", lab.run("cat /proc/vmstat"), re.M))
+    log = lab.run("dmesg")
+    usable = lab.run(
+        "cd /sys/firmware/memmap && for i in *; do [ \"$(cat $i/type)\" != 'System RAM' ] || "
+        "echo $(($(cat $i/end) + 1 - $(cat $i/start))); done")
+    granted = lab.run("cat /sys/class/dmem/node*/size_bytes 2>/dev/null || true")
+    huge = sum(
+        int(n) * int(kib) * KIB for kib, n in re.findall(r"hugepages-(\d+)kB/nr_hugepages:(\d+)", lab.run(
+            "grep -H . /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages || true")))
+    f = {
+        "installed": sum(map(int, usable.split())),
+        "dmem": sum(map(int, granted.split())),
+        "huge": huge,
+        "MemTotal": meminfo["MemTotal"],
+        "MemAvailable": meminfo["MemAvailable"],
+        "struct page": PAGE * (int(vmstat["nr_memmap_boot_pages"]) + int(vmstat["nr_memmap_pages"])),
+        "hash tables": sum(int(x) for x in re.findall(r"hash table entries: .*?(\d+) bytes", log)),
+        "running": meminfo["MemTotal"] - huge - sum(meminfo[k] for k in ("MemFree", "Buffers", "Cached", "AnonPages")),
+        "memory map's tables": vmemmap_tables(lab),
+    }
+    # Memory that never became the kernel's to give away
+    f["static"] = f["installed"] - f["dmem"] - f["MemTotal"]
+    f["overhead"] = f["static"] + f["running"]
+    f["left"] = f["MemTotal"] - f["huge"]
+    return f
+
+
+def vmemmap_tables(lab: Lab) -> int:
+    """Bytes of page tables that map the memory map in pages of 4 KiB: what HVO makes of it."""
+    text = lab.run(
+        "sed -n '/---\\[ Vmemmap/,/---\\[ [^V]/p' /sys/kernel/debug/page_tables/kernel 2>/dev/null | "
+        "grep -E 'pte *$' || true", timeout=600)
+    tables: set[int] = set()
+    for a, b in re.findall(r"^0x([0-9a-f]+)-0x([0-9a-f]+)", text, re.M):
+        tables.update(range(int(a, 16) // (2 * MIB), -(-int(b, 16) // (2 * MIB))))
+    return PAGE * len(tables)
+
+
+def memory(hosts: Hosts, shapes: list[Shape], sell: Optional[Shape]) -> Result:
+    result: Optional[Result] = None
+    for shape in shapes:
+        for way in WAYS:
+            try:
+                boot = hosts.boot(shape, way)[0]
+            except LabError as e:
+                if not result:
+                    raise
+                result.notes.append(f"{shape.name}, {way}: does not boot: {str(e).splitlines()[0]}")
+                continue
+            result = result or Result("memory", "what the descriptions of memory cost", boot.place)
+            _add_memory(result, shape, way, boot, hosts)
+        assert result
+        _memory_figures(result, shape)
+    assert result
+    if sell:
+        sell_all(result, hosts, sell)
+    result.notes.append("dmem: 'left' is MemTotal; where guests have huge pages, it is MemTotal less those; "
+                        "with plain pages guests live in it")
+    return result
+
+
+HOW = {
+    "struct page": "nr_memmap_boot_pages + nr_memmap_pages of /proc/vmstat, in pages of 4 KiB",
+    "hash tables": "sum of the 'hash table entries' lines of the kernel's log; part of static",
+    "static": "System RAM of /sys/firmware/memmap less what dmem took less MemTotal",
+    "running": "MemTotal less MemFree, Buffers, Cached, AnonPages and huge pages: what the kernel took since, where no service runs",
+    "overhead": "static + running",
+    "MemTotal": "/proc/meminfo",
+    "left": "MemTotal less huge pages",
+    "memory map's tables": "vmemmap area of debugfs page_tables/kernel: a table for each 2 MiB that is mapped in pages of 4 KiB",
+}
+
+
+def _add_memory(result: Result, shape: Shape, way: str, boot: Boot, hosts: Hosts) -> None:
+    key = f"{shape.name}, {way}"
+    for name, how in HOW.items():
+        result.add(f"{name}, {key}", "bytes", how, boot.figures[name])
+    plan = hosts.plan(shape, way if way != "plain" else "dmem")
+    sold = sum(n["dmem_bytes"] for n in plan["nodes"]) + sum(
+        h["page_size"] * h["count"] for n in plan["nodes"] for h in n["hugepages"])
+    result.add(f"for guests, {key}", "bytes",
+               "what the plan gives them: dmem and huge pages as they are found, plain pages as the plan for dmem says",
+               sold if way == "plain" else boot.figures["dmem"] + boot.figures["huge"])
+    savings = plan["savings"]
+    predicted = savings["plain_bytes"]
+    if way in ALTERNATIVES:
+        predicted = next(a["metadata_bytes"] for a in savings["alternatives"] if a["name"] == ALTERNATIVES[way])
+    result.add(f"predicted, {key}", "bytes", "savings of dmemctl plan, made in the machine with plain pages", predicted)
+    result.add(f"found, {key}", "bytes", "struct pages, and the page tables that HVO adds for them",
+               boot.figures["struct page"] + (boot.figures["memory map's tables"] if "HVO" in way else 0))
+    result.ratio(f"{key}: prediction off by", "deviation", f"found, {key}", f"predicted, {key}", "<= 1")
+    if way != "plain":
+        result.ratio(f"{key}: guests have of planned", "quotient", f"for guests, {key}", f"for guests, {shape.name}, plain")
+
+
+def _memory_figures(result: Result, shape: Shape) -> None:
+    big = shape.size >= 384 * GIB
+    plain = f"{shape.name}, plain"
+    for way in list(WAYS)[1:]:
+        key = f"{shape.name}, {way}"
+        if f"overhead, {key}" not in result.measures:
+            continue
+        wanted = ">= 90" if way == "dmem" and big else None
+        result.ratio(f"{key}: struct pages cut by", "cut", f"struct page, {key}", f"struct page, {plain}")
+        result.ratio(f"{key}: overhead cut by", "cut", f"overhead, {key}", f"overhead, {plain}", wanted)
+    names = [w for w in WAYS if f"overhead, {shape.name}, {w}" in result.measures]
+    table = Table(f"{shape.name}", names)
+    for row in ("for guests", "left", "MemTotal", "struct page", "hash tables", "static", "running", "overhead",
+                "predicted", "found"):
+        table.rows.append((row, [f"{row}, {shape.name}, {w}" for w in names]))
+    result.tables.append(table)
+    result.charts.append(Chart(f"{shape.name}: overhead of the kernel, {result.cell(f'for guests, {shape.name}, dmem')} "
+                               "for guests", [(w, f"overhead, {shape.name}, {w}") for w in names]))
+
+
+def sell_all(result: Result, hosts: Hosts, shape: Shape) -> None:
+    """As much for guests as a plan gives away, and a host that lives on what is left."""
+    name = f"{shape.name}, all that can be sold"
+    plain = hosts.plan(shape, "dmem")  # makes sure that there was a plain boot, on which facts the plan is made
+    assert plain
+    machine = big_machine(shape, "")
+    plans: dict[str, dict[str, Any]] = {}
+    try:
+        machine.start()
+        for way in ("dmem", "hugetlb 1G HVO"):
+            plans[way] = make_plan(Lab(machine), way, SELL)
+    finally:
+        machine.stop()
+    _sell_dmem(result, shape, name, " ".join(plans["dmem"]["arguments"]))
+    _sell_hvo(result, shape, name, " ".join(plans["hugetlb 1G HVO"]["arguments"]))
+
+
+def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
+    machine = big_machine(shape, arguments, bare=False)
+    try:
+        machine.start()
+        lab = Lab(machine)
+        lab.install()
+        seen = figures(lab)
+        sold = result.add(f"sold, {name}, dmem", "bytes", f"size_bytes of all nodes, booted with {arguments}", seen["dmem"])
+        result.add(f"left, {name}, dmem", "bytes", "MemTotal, with all services", seen["left"])
+        result.add(f"MemAvailable, {name}, dmem", "bytes", "at rest, with all services", seen["MemAvailable"])
+        result.ratio(f"{name}: dmem", "value", sold, wanted=">= 760 GiB" if shape.size == 768 * GIB else None)
+        services = survive_hog(lab)
+        result.add(f"services, {name}, dmem", "services",
+                   "system boots to 'running'; then a process takes memory until the kernel ends it; services "
+                   "with the same main process as before, of those that ran", services[0])
+        result.add(f"services before, {name}, dmem", "services", "systemctl list-units --state=running", services[1])
+        result.ratio(f"{name}: services that survive a memory hog", "quotient", f"services, {name}, dmem",
+                     f"services before, {name}, dmem", "= 1")
+    except BaseException:
+        machine.stop(keep=True)
+        raise
+    machine.stop()
+    result.tables.append(Table(f"{name}, with all services", ["dmem"], [
+        (row, [f"{row}, {name}, dmem"]) for row in ("sold", "left", "MemAvailable")]))
+
+
+def survive_hog(lab: Lab) -> tuple[int, int]:
+    """A hog in the host's own share. Returns how many services live on, and how many there were."""
+    state = lab.run("systemctl is-system-running", check=False).strip()
+    if state != "running":
+        raise LabError(f"the machine comes up {state}")
+    command = ("for u in $(systemctl list-units --type=service --state=running --plain --no-legend | cut -d' ' -f1); "
+               "do echo $u $(systemctl show -p MainPID --value $u); done | sort")
+    before = lab.run(command).splitlines()
+    if not any(x.startswith("dmemd.service") for x in before):
+        raise LabError(f"dmemd does not run: {before}")
+    # As somebody's program: no protection, no limit of its own
+    r = lab.machine.run(f"{lab.program} hog", check=False, timeout=1200)
+    killed = re.findall(r"Out of memory: Killed process \d+ \((\S+?)\)", lab.run("dmesg"))
+    if r.status != 128 + 9 or set(killed) != {"bench-measure"}:
+        raise LabError(f"the hog should be all that the kernel ends, it ended {killed}; hog: {r}")
+    failed = lab.run("systemctl --failed --no-legend").strip()
+    lab.machine.expected += ["Call Trace:"]  # the kernel shows where it ran out of memory
+    complaints = lab.machine.complaints()
+    if failed or complaints:
+        raise LabError(f"failed units: {failed!r}; the kernel's complaints: {complaints}")
+    lab.run("dmemctl --json=short status")
+    return len(set(before) & set(lab.run(command).splitlines())), len(before)
+
+
+def _sell_hvo(result: Result, shape: Shape, name: str, arguments: str) -> None:
+    """The same amount as 1G pages with HVO. Their struct pages are given back only after the boot."""
+    machine = big_machine(shape, arguments)
+    try:
+        machine.start()
+        seen = figures(Lab(machine))
+        result.add(f"sold, {name}, hugetlb 1G HVO", "bytes", f"huge pages of all nodes, booted with {arguments}", seen["huge"])
+    except MachineDied:
+        result.add(f"sold, {name}, hugetlb 1G HVO", "bytes",
+                   "the kernel has all struct pages first, and gives them back later: it panics for lack of memory", 0)
+    finally:
+        machine.stop()
+
+
+def boot(hosts: Hosts, shape: Shape, rounds: int) -> Result:
+    names = list(WAYS)
+    for r in range(rounds):
+        for i in range(len(names)):
+            hosts.boot(shape, "plain")
+            hosts.boot(shape, names[(i + r) % len(names)], r + 1)
+    place = hosts.boot(shape, "plain")[0].place
+    result = Result("boot", f"time from the kernel's start to init, {shape.name}", place)
+    for way in names:
+        for b in hosts.boot(shape, way)[:rounds]:
+            result.add(f"kernel, {way}", "s", "the kernel's clock in its log when it runs init; all ways in turn in each round",
+                       b.kernel_seconds)
+            result.add(f"wall, {way}", "s", "from the start of QEMU to the first command, firmware and loading included",
+                       b.wall_seconds)
+            result.add(f"processor, {way}", "s", "user and system time of QEMU until then, which other work on the machine does not change much", b.cpu_seconds)
+    big = shape.size >= 384 * GIB
+    result.ratio("to init: plain pages take, to dmem", "quotient", "kernel, plain", "kernel, dmem", ">= 3" if big else None)
+    result.ratio("processor time: plain pages take, to dmem", "quotient", "processor, plain", "processor, dmem")
+    for way in names[1:-1]:
+        wanted = ">= 2" if big and "HVO" in way else None
+        result.ratio(f"to init: {way} takes, to dmem", "quotient", f"kernel, {way}", "kernel, dmem", wanted)
+    result.tables.append(Table("Boot", ["kernel to init", "QEMU to first command", "processor time"],
+                               [(w, [f"kernel, {w}", f"wall, {w}", f"processor, {w}"]) for w in names]))
+    result.charts.append(Chart("From the kernel's start to init, shorter is better", [(w, f"kernel, {w}") for w in names]))
+    result.notes.append("The kernel is built without DEFERRED_STRUCT_PAGE_INIT, which moves a part of the work behind "
+                        "the start of the other processors")
+    return result
+

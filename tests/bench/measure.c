@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bench-measure - what tools/bench measures on the host itself, as one static program
+ *
+ *     bench-measure touch MEMORY BYTES             makes memory as for a guest that starts, writes
+ * one byte in each 4 KiB, and gives all of it back bench-measure random MEMORY BYTES ACCESSES
+ * touches it first, then reads and writes 8 bytes at random places bench-measure kvm MEMORY BYTES
+ * makes a virtual machine with that memory and lets KVM map all of it bench-measure hog takes
+ * memory until something stops it
+ *
+ * MEMORY is the path of a file that does not exist yet, in a dmemfs or hugetlbfs; or one of the
+ * words
+ *
+ *     thp      anonymous memory, MADV_HUGEPAGE
+ *     memfd    memfd_create(), pages of 4 KiB unless shmem_enabled says otherwise
+ *
+ * Prints one JSON object. Times are nanoseconds of CLOCK_MONOTONIC:
+ *
+ *     map_ns       until the memory is mapped: open, ftruncate, mmap
+ *     touch_ns     writing one byte in each 4 KiB
+ *     teardown_ns  munmap, close and unlink
+ *     faults       page faults of touching, as getrusage() counts them
+ *     access_ns    all random accesses together
+ *     populate_ns  KVM_PRE_FAULT_MEMORY for all of it; the memory itself was touched before
+ *     pages_4k, pages_2m, pages_1g
+ *                  how KVM has mapped it then, its own statistics in debugfs; there must be no
+ * other virtual machine
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SMALL_PAGE 4096
+#define HOG_STEP (UINT64_C(16) << 20)
+
+/* linux/kvm.h of Debian 12 is older than this call */
+struct pre_fault_memory {
+        uint64_t gpa, size, flags, padding[5];
+};
+#define PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct pre_fault_memory)
+
+typedef struct Memory {
+        const char *path; /* NULL: has no name */
+        int fd;
+        uint8_t *p;
+        uint64_t size;
+        uint64_t map_ns;
+} Memory;
+
+static void fail(const char *what) {
+        fprintf(stderr, "bench-measure: %s: %s\n", what, strerror(errno));
+        exit(1);
+}
+
+static uint64_t now(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
+}
+
+static uint64_t parse_number(const char *text) {
+        uint64_t n;
+        char *end;
+
+        errno = 0;
+        n = strtoull(text, &end, 10);
+        if (errno || end == text || *end || *text == '-' || n == 0) {
+                fprintf(stderr, "bench-measure: not a number above 0: %s\n", text);
+                exit(2);
+        }
+        return n;
+}
+
+static Memory map_memory(const char *what, uint64_t size) {
+        Memory m = { .fd = -1, .size = size };
+        int flags = MAP_SHARED;
+        uint64_t start = now();
+
+        if (strcmp(what, "thp") == 0) {
+                flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        } else if (strcmp(what, "memfd") == 0) {
+                m.fd = memfd_create("bench", MFD_CLOEXEC);
+                if (m.fd < 0)
+                        fail("memfd_create");
+        } else {
+                m.path = what;
+                m.fd = open(what, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                if (m.fd < 0)
+                        fail(what);
+        }
+        if (m.fd >= 0 && ftruncate(m.fd, size) < 0)
+                fail("ftruncate");
+        m.p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, m.fd, 0);
+        if (m.p == MAP_FAILED) {
+                int error = errno;
+
+                if (m.path)
+                        (void)unlink(m.path);
+                errno = error;
+                fail("mmap");
+        }
+        if (m.fd < 0 && madvise(m.p, size, MADV_HUGEPAGE) < 0)
+                fail("madvise(MADV_HUGEPAGE)");
+        m.map_ns = now() - start;
+        return m;
+}
+
+static uint64_t unmap_memory(Memory *m) {
+        uint64_t start = now();
+
+        if (munmap(m->p, m->size) < 0)
+                fail("munmap");
+        if (m->path && unlink(m->path) < 0)
+                fail("unlink");
+        if (m->fd >= 0)
+                close(m->fd);
+        return now() - start;
+}
+
+static long faults(void) {
+        struct rusage u;
+
+        getrusage(RUSAGE_SELF, &u);
+        return u.ru_minflt + u.ru_majflt;
+}
+
+static void touch(uint8_t *p, uint64_t size) {
+        for (uint64_t i = 0; i < size; i += SMALL_PAGE)
+                *(volatile uint8_t *)(p + i) = 0xa5;
+}
+
+static void measure_touch(const char *what, uint64_t size) {
+        Memory m = map_memory(what, size);
+        long before = faults();
+        uint64_t start = now(), touch_ns, teardown_ns;
+
+        touch(m.p, size);
+        touch_ns = now() - start;
+        before = faults() - before;
+        teardown_ns = unmap_memory(&m);
+        printf("{\"map_ns\":%" PRIu64 ",\"touch_ns\":%" PRIu64 ",\"teardown_ns\":%" PRIu64
+               ",\"faults\":%ld}\n",
+               m.map_ns, touch_ns, teardown_ns, before);
+}
+
+static void measure_random(const char *what, uint64_t size, uint64_t n) {
+        Memory m = map_memory(what, size);
+        volatile uint64_t *words = (volatile uint64_t *)m.p;
+        uint64_t rng = 88172645463325252, n_words = size / sizeof(*words), start;
+
+        touch(m.p, size);
+        start = now();
+        for (uint64_t i = 0; i < n; i++) {
+                rng ^= rng << 13;
+                rng ^= rng >> 7;
+                rng ^= rng << 17;
+                words[rng % n_words] += rng;
+        }
+        printf("{\"access_ns\":%" PRIu64 ",\"accesses\":%" PRIu64 "}\n", now() - start, n);
+        unmap_memory(&m);
+}
+
+static long kvm_statistic(const char *name) {
+        char path[64];
+        FILE *f;
+        long n;
+
+        snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%s", name);
+        f = fopen(path, "re");
+        if (!f)
+                fail(path);
+        if (fscanf(f, "%ld", &n) != 1)
+                n = -1;
+        fclose(f);
+        return n;
+}
+
+static void measure_kvm(const char *what, uint64_t size) {
+        Memory m = map_memory(what, size);
+        struct kvm_userspace_memory_region region = {
+                .guest_phys_addr = UINT64_C(4) << 30, /* aligned for the largest pages */
+                .memory_size = size,
+                .userspace_addr = (uintptr_t)m.p,
+        };
+        struct pre_fault_memory range = { .gpa = region.guest_phys_addr, .size = size };
+        uint64_t start, populate_ns;
+        int kvm, vm, vcpu;
+
+        touch(m.p, size);
+        kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        if (kvm < 0)
+                fail("/dev/kvm");
+        vm = ioctl(kvm, KVM_CREATE_VM, 0);
+        if (vm < 0)
+                fail("KVM_CREATE_VM");
+        if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+                fail("KVM_SET_USER_MEMORY_REGION");
+        vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+        if (vcpu < 0)
+                fail("KVM_CREATE_VCPU");
+        start = now();
+        while (range.size > 0)
+                if (ioctl(vcpu, PRE_FAULT_MEMORY, &range) < 0 && errno != EINTR && errno != EAGAIN)
+                        fail("KVM_PRE_FAULT_MEMORY");
+        populate_ns = now() - start;
+        printf("{\"populate_ns\":%" PRIu64 ",\"pages_4k\":%ld,\"pages_2m\":%ld,\"pages_1g\":%ld}\n",
+               populate_ns, kvm_statistic("pages_4k"), kvm_statistic("pages_2m"),
+               kvm_statistic("pages_1g"));
+        close(vcpu);
+        close(vm);
+        close(kvm);
+        unmap_memory(&m);
+}
+
+static void hog(void) {
+        for (;;) {
+                uint8_t *p = mmap(NULL, HOG_STEP, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+                if (p == MAP_FAILED)
+                        fail("mmap");
+                touch(p, HOG_STEP);
+        }
+}
+
+int main(int argc, char **argv) {
+        const char *verb = argc > 1 ? argv[1] : "";
+
+        if (strcmp(verb, "touch") == 0 && argc == 4)
+                measure_touch(argv[2], parse_number(argv[3]));
+        else if (strcmp(verb, "random") == 0 && argc == 5)
+                measure_random(argv[2], parse_number(argv[3]), parse_number(argv[4]));
+        else if (strcmp(verb, "kvm") == 0 && argc == 4)
+                measure_kvm(argv[2], parse_number(argv[3]));
+        else if (strcmp(verb, "hog") == 0 && argc == 2)
+                hog();
+        else {
+                fprintf(stderr, "usage: bench-measure touch|kvm MEMORY BYTES\n"
+                                "       bench-measure random MEMORY BYTES ACCESSES\n"
+                                "       bench-measure hog\n");
+                return 2;
+        }
+        return 0;
+}
