@@ -224,7 +224,10 @@ class AnsibleTest(unittest.TestCase):
             result = self.error(1, r"900G.*large\.conf, line 2", state, config=large)
             self.assertIn("does-not-fit", [f["code"] for f in result["findings"]])
             self.assertEqual(result["plan"]["version"], 1)
-        self.error(78, r"\[Node\] names no node", "plan", drop_ins={"70-x.conf": "[Node]\n"})
+        self.error(78, r"/etc/dmemd/dmemd\.conf\.d/10-x\.conf:2: \[Node\] names no node", "plan",
+                   drop_ins={"10-x.conf": "\n[Node]\n"})
+        self.error(1, r"900G.*in /etc/dmemd/dmemd\.conf\.d/70-x\.conf, line 2", "plan",
+                   drop_ins={"70-x.conf": "[Node 1]\nSize=900G\n"})
         self.error(None, "config= goes with state=plan, apply, verify", "revert", config=bad)
         self.error(None, "allow_below_floor= goes with state=plan, apply", "verify",
                    allow_below_floor=True)
@@ -244,9 +247,8 @@ class AnsibleTest(unittest.TestCase):
 
     def test_5_bad_settings_change_nothing(self):
         before = self.snapshot()
-        type(self).host = {"Node 1": {"Size": "8 apples"}}
-        output = self.playbook("site", status=2)
-        self.assertIn("8 apples", output)
+        type(self).host = {"Node 1": {"Size": "900G"}}
+        self.assertRegex(self.playbook("site", status=2), r"900G.*/60-host\.conf, line 4")
         self.assertEqual(self.snapshot(), before)
 
     def test_6_settings_taken_back(self):

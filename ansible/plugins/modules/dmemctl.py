@@ -176,7 +176,10 @@ from ansible.module_utils.basic import AnsibleModule
 JSON_VERSION = 1
 
 # The line that cat-config prints before each file
-HEADER = re.compile(r"^# /(?:etc|run|usr/lib)/dmemd/(dmemd\.conf|dmemd\.conf\.d/[^/]+\.conf)$")
+HEADER = re.compile(r"^# (/(?:etc|run|usr/lib)/dmemd/dmemd\.conf(?:\.d/[^/]+\.conf)?)$")
+
+# Where the drop-ins of drop_ins= are to be
+FOLDER = "/etc/dmemd/dmemd.conf.d/"
 
 WITH_CONFIG = ("plan", "apply", "verify")
 WITH_FLOOR = ("plan", "apply")
@@ -205,7 +208,11 @@ def run(module, verb, *options):
         argv.append("--allow-below-floor")
     argv += options
     rc, out, err = command(module, *argv)
-    return rc, parse(module, verb, rc, out, err), err
+    err = name_origins(module, err)
+    document = parse(module, verb, rc, out, err)
+    for finding in (document or {}).get("findings", []):
+        finding["message"] = name_origins(module, finding["message"])
+    return rc, document, err
 
 
 def parse(module, verb, rc, out, err):
@@ -248,34 +255,53 @@ def warn(module, findings):
 
 
 def split_configuration(text):
-    """What cat-config prints, as pairs of a file's name, main file or drop-in, and its content."""
+    """What cat-config prints, as the paths of the files and their lines, in the order they are read."""
     files = []
-    for line in text.splitlines(True):
-        header = HEADER.match(line.rstrip("\n"))
+    for line in text.splitlines():
+        header = HEADER.match(line)
         if header:
-            files.append([os.path.basename(header.group(1)), ""])
+            files.append((header.group(1), []))
         elif files:
-            files[-1][1] += line
+            files[-1][1].append(line)
     return files
 
 
 def with_drop_ins(files, drop_ins):
-    """The same with @drop_ins in their places: drop-ins are read by name, after the main file."""
-    main = [f for f in files[:1] if f[0] == "dmemd.conf"]
-    found = dict(files[len(main):])
-    found.update(drop_ins)
-    return "\n".join([f[1] for f in main] + [found[name] for name in sorted(found) if found[name]])
+    """The same with @drop_ins in their places: a drop-in is read by its name, after the main file."""
+    main = [f for f in files if not os.path.dirname(f[0]).endswith(".d")]
+    found = dict((os.path.basename(f[0]), f) for f in files if f not in main)
+    for name, text in drop_ins.items():
+        found[name] = (FOLDER + name, text.splitlines())
+    return main + [found[name] for name in sorted(found)]
 
 
 def assume_drop_ins(module):
     """Lets dmemctl read a configuration as it will be, from a file that goes with this module."""
-    drop_ins = module.params["drop_ins"]
     rc, out, err = command(module, "--no-legend", "cat-config")
     if rc != 0:
         fail(module, "cat-config", rc, err)
-    handle, module.params["config"] = tempfile.mkstemp(dir=module.tmpdir, prefix="dmemd.conf.")
+    origins = []
+    handle, path = tempfile.mkstemp(dir=module.tmpdir, prefix="dmemd.conf.")
     with os.fdopen(handle, "w") as f:
-        f.write(with_drop_ins(split_configuration(out), drop_ins))
+        for origin, text in with_drop_ins(split_configuration(out), module.params["drop_ins"]):
+            for number, line in enumerate(text, 1):
+                origins.append((origin, number))
+                f.write(line + "\n")
+    module.params["config"] = path
+    module.params["origins"] = origins
+
+
+def name_origins(module, text):
+    """@text with the places in the file of assume_drop_ins() named as those who wrote them know them."""
+    origins = module.params.get("origins")
+    if not origins:
+        return text
+
+    def origin(match):
+        path, number = origins[int(match.group(2)) - 1]
+        return "%s%s%d" % (path, match.group(1), number)
+
+    return re.sub(re.escape(module.params["config"]) + r"(, line |:)(\d+)", origin, text)
 
 
 def lines(words):
