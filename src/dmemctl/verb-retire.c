@@ -43,7 +43,7 @@ static int check_region(const LedgerView *v, uint64_t address) {
         }
         message("0x%" PRIx64 " is in no region of this boot; nothing was changed", address);
         print_regions(v);
-        return EXIT_FAILURE;
+        return EXIT_NO_SUCH_NODE;
 }
 
 static int retire_now(const LedgerView *v, uint64_t address) {

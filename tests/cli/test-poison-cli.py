@@ -133,8 +133,8 @@ class PoisonTest(unittest.TestCase):
         self.assertEqual([d.get("address") for d in self.ledger()[2:]], ["0x100000000"])
 
     def test_retire_refused(self):
-        for text, status, word in (("0x1000", 1, "0x100000000-0x200000000"),
-                                   ("0x480000000", 1, "no region"), ("-1", 2, "-1"),
+        for text, status, word in (("0x1000", 4, "0x100000000-0x200000000"),
+                                   ("0x480000000", 4, "no region"), ("-1", 2, "-1"),
                                    ("1G", 2, "1G"), ("0x", 2, "0x"), ("0x1" + "0" * 16, 2, "0x1"),
                                    ("", 2, "ADDRESS")):
             run = self.run_verb("retire", text, status=status)

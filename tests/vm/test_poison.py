@@ -61,7 +61,7 @@ class Poison(DmemScenario):
         self.equal(entry["DMEM_SOURCE"], "sysfs", "source")
         self.equal(entry["DMEM_NODE"], "1", "node")
         self.dmemctl(f"retire {self.retired:#x}")
-        self.dmemctl("retire 0x1000", 1)
+        self.dmemctl("retire 0x1000", 4)
         self.equal(sorted(self.known()), [self.retired], "dmemctl poisoned")
         codes = [f["code"] for f in self.dmemctl_json("status", 3)["findings"]]
         self.check("poisoned" in codes, f"findings: {codes}")
