@@ -18,13 +18,10 @@ PATCHES = SOURCE_ROOT / "kernel" / "patches" / "6.12"
 
 # What checkpatch.pl takes for mistakes although it is not: MAINTAINERS has its entry from the first
 # patch on; the macros of trace events are laid out like this everywhere; user space has other types,
-# no __printf(), and needs volatile to make an access happen. Three lines of dmem.h and dmem_pin.c are
-# to be laid out anew with the next change that makes the kernel be built again.
+# no __printf(), and needs volatile to make an access happen.
 IGNORED = ("FILE_PATH_CHANGES",)
 IGNORED_IN = {
     "include/ras/ras_event.h": ("SPACING",),
-    "include/linux/dmem.h": ("PARENTHESIS_ALIGNMENT",),
-    "mm/dmem_pin.c": ("LONG_LINE_COMMENT",),
     "fs/dmemfs/trace.h": ("OPEN_ENDED_LINE", "PARENTHESIS_ALIGNMENT"),
     "tools/testing/": ("VOLATILE", "CAMELCASE", "PREFER_DEFINED_ATTRIBUTE_MACRO", "EMBEDDED_FUNCTION_NAME"),
 }

@@ -4,8 +4,8 @@
  *
  * A page that a device may access is pinned: it is not given to anybody else before the device has
  * lost it. Without struct page there is no reference count to do that with. So the pins are counted
- * here, for each PMD_SIZE together: a page next to a pinned one waits with it, for 2 KiB of counters
- * for each GiB.
+ * here, for each PMD_SIZE together: a page next to a pinned one waits with it, for the price of
+ * 2 KiB of counters for each GiB.
  *
  * Who pins holds the lock of the page table that maps the page. Who frees memory removes it from
  * all page tables first, and looks for pins afterwards: a pin is then either there, or not to come.

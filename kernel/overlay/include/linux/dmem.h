@@ -78,8 +78,7 @@ void dmem_poison_unregister(void);
 void dmem_remember_retired(unsigned long pfn);
 void dmem_poison_signal(struct address_space *mapping, pgoff_t index, unsigned long pfn,
 			int flags);
-void dmem_visit_users(struct address_space *mapping, pgoff_t index, dmem_user_fn fn,
-			void *data);
+void dmem_visit_users(struct address_space *mapping, pgoff_t index, dmem_user_fn fn, void *data);
 
 int dmem_pin(unsigned long pfn);
 void dmem_unpin(unsigned long pfn);
@@ -125,7 +124,7 @@ static inline void dmem_poison_signal(struct address_space *mapping, pgoff_t ind
 }
 
 static inline void dmem_visit_users(struct address_space *mapping, pgoff_t index,
-				      dmem_user_fn fn, void *data)
+				    dmem_user_fn fn, void *data)
 {
 }
 
