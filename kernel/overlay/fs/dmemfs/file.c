@@ -198,6 +198,14 @@ unlock:
 	return done ?: ret;
 }
 
+/* Programs are mapped privately. Found out by execve() itself, that would cost the process its life. */
+static int dmemfs_open(struct inode *inode, struct file *file)
+{
+	if (file->f_flags & __FMODE_EXEC)
+		return -EACCES;
+	return generic_file_open(inode, file);
+}
+
 static int dmemfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
@@ -353,6 +361,7 @@ static loff_t dmemfs_llseek(struct file *file, loff_t offset, int whence)
 }
 
 const struct file_operations dmemfs_file_operations = {
+	.open			= dmemfs_open,
 	.llseek			= dmemfs_llseek,
 	.read_iter		= dmemfs_read_iter,
 	.write_iter		= dmemfs_write_iter,
