@@ -32,8 +32,8 @@ static void test_statfs(void)
 		die("statfs");
 	check(fs.f_type == DMEMFS_MAGIC, "%s: statfs knows the file system", page_name);
 	check((size_t)fs.f_bsize == page_size, "%s: block size is the page size", page_name);
-	check(fs.f_blocks == dmem_sum(-1, "size_bytes") / page_size,
-	      "%s: statfs counts all memory", page_name);
+	check(fs.f_blocks == (dmem_sum(-1, "size_bytes") - dmem_sum(-1, "poisoned_bytes")) /
+	      page_size, "%s: statfs counts all memory that is good", page_name);
 	check(fs.f_bfree == fs.f_blocks, "%s: nothing is used", page_name);
 }
 
@@ -81,6 +81,88 @@ static void remove_file(const char *name)
 		die("unlink %s", path);
 }
 
+/* The flags of the mapping that begins at @memory, as in /proc/PID/smaps; to be freed */
+static char *mapping_flags(const void *memory)
+{
+	char *smaps = read_whole("/proc/self/smaps"), *at, start[32], *flags = NULL;
+
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)(uintptr_t)memory);
+	at = strstr(smaps, start);
+	at = at ? strstr(at, "VmFlags:") : NULL;
+	if (at)
+		flags = strndup(at, strcspn(at, "\n"));
+	free(smaps);
+	return flags;
+}
+
+/* The memory of a guest is not for core dumps, and what cannot be mapped must not look mapped. */
+static void test_flags(void)
+{
+	int fd = open_at("m", "flags", 0);
+	void *memory;
+	char *flags;
+
+	if (ftruncate(fd, 2 * MiB) < 0)
+		die("ftruncate");
+	memory = map(fd, 2 * MiB, 0);
+	flags = mapping_flags(memory);
+	check(flags && strstr(flags, " dd") && strstr(flags, " de") && strstr(flags, " pf"),
+	      "%s: page frames, that are not dumped and do not grow", page_name);
+	free(flags);
+	munmap(memory, 2 * MiB);
+	close(fd);
+	remove_file("flags");
+}
+
+/* The line with an address in a dump of page tables, or "". Flags that are not set are blanks. */
+static const char *entry_of(char *dump, uintptr_t address)
+{
+	char *line;
+
+	while ((line = strsep(&dump, "\n"))) {
+		unsigned long long start, end;
+
+		if (sscanf(line, "0x%llx-0x%llx", &start, &end) == 2 && address >= start &&
+		    address < end)
+			return line;
+	}
+	return "";
+}
+
+/*
+ * Without an entry for it in the tree of memory types x86 maps memory as uncached. That makes it a
+ * hundred times slower, and shows nowhere else.
+ */
+static void test_memory_type(const char *level)
+{
+	static const char path[] = "/sys/kernel/debug/page_tables/current_kernel";
+	int fd = open_at("m", "type", 0);
+	unsigned char *memory;
+	const char *entry;
+	char *dump;
+
+	if (ftruncate(fd, page_size) < 0)
+		die("ftruncate");
+	memory = map(fd, page_size, 0);
+	memory[0] = 1;
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	dump = read_whole(path);
+	if (!dump[0]) {
+		skip("this kernel has no PTDUMP_DEBUGFS", "%s: write-back", page_name);
+	} else {
+		entry = entry_of(dump, (uintptr_t)memory);
+		if (!check(strstr(entry, "USR") && strstr(entry, level) && !strstr(entry, "PWT") &&
+			   !strstr(entry, "PCD") && !strstr(entry, "PAT"),
+			   "%s: the entry in the page table is for a %s, write-back", page_name,
+			   level))
+			note("%s", entry);
+	}
+	free(dump);
+	munmap(memory, page_size);
+	close(fd);
+	remove_file("type");
+}
+
 static void test_zero(uint64_t free)
 {
 	size_t size = 32 * MiB;
@@ -114,6 +196,26 @@ static void test_private(void)
 	check(memory == MAP_FAILED && errno == EINVAL, "%s: MAP_PRIVATE is EINVAL", page_name);
 	close(fd);
 	remove_file("private");
+}
+
+static void test_exec(void)
+{
+	char path[128], *argv[] = { path, NULL };
+	int fd = open_at("m", "program", 0), status;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/m/program", test_dir);
+	if (write(fd, "#!/bin/false\n", 13) != 13 || fchmod(fd, 0700) < 0)
+		die("write");
+	close(fd);
+	pid = fork();
+	if (pid == 0) {
+		execv(path, argv);
+		_exit(errno != EACCES);
+	}
+	check(waitpid(pid, &status, 0) == pid && status == 0, "%s: files cannot be executed",
+	      page_name);
+	remove_file("program");
 }
 
 static void test_read_only(void)
@@ -461,12 +563,16 @@ static void test_page_size(const char *name, size_t size)
 	}
 	test_statfs();
 	test_private();
+	test_exec();
+	test_flags();
 	if (size <= 2 * MiB) {
 		test_leaves(16 * MiB);
 		remove_file("leaves");
-	} else if (free >= 2 * GiB) {
+		test_memory_type(size == PAGE ? "pte" : "pmd");
+	} else if (whole_spans(-1)) {
 		test_leaves(GiB);
 		remove_file("leaves");
+		test_memory_type("pud");
 	}
 	wait_free(free);
 	test_zero(free);

@@ -48,31 +48,6 @@ static void mount_on(int node, const char *page_size)
 		die("mount -o %s", options);
 }
 
-static const char *node_path(int node, const char *name)
-{
-	static char path[2][128];
-	static unsigned int n;
-
-	n = !n;
-	snprintf(path[n], sizeof(path[n]), "/sys/class/dmem/node%d/%s", node, name);
-	return path[n];
-}
-
-static char *read_whole(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *text = NULL;
-	size_t size = 0;
-
-	if (!file || getdelim(&text, &size, '\0', file) < 0) {
-		free(text);
-		text = strdup("");
-	}
-	if (file)
-		fclose(file);
-	return text;
-}
-
 /* The node with an address, or -1. */
 static int node_of(uint64_t address)
 {

@@ -197,13 +197,14 @@ int main(void)
 		skip("this machine has none", "pages of 1G: %s", log);
 		return finish();
 	}
-	fd = open_at("m", "f", 0);
-	if (ftruncate(fd, SIZE) < 0) {
+	if (whole_spans(-1) < SIZE / GiB) {
 		skip("not enough memory", "pages of 1G");
-		close(fd);
 		unmount("m");
 		return finish();
 	}
+	fd = open_at("m", "f", 0);
+	if (ftruncate(fd, SIZE) < 0)
+		die("ftruncate");
 	test_mprotect(fd);
 	test_munmap(fd);
 	test_mremap(fd);

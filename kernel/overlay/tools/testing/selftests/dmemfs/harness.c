@@ -297,6 +297,69 @@ uint64_t dmem_sum(int nid, const char *attribute)
 	return sum;
 }
 
+const char *node_path(int node, const char *name)
+{
+	static char path[2][128];
+	static unsigned int n;
+
+	n = !n;
+	snprintf(path[n], sizeof(path[n]), "/sys/class/dmem/node%d/%s", node, name);
+	return path[n];
+}
+
+char *read_whole(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+
+	if (!file || getdelim(&text, &size, '\0', file) < 0) {
+		free(text);
+		text = strdup("");
+	}
+	if (file)
+		fclose(file);
+	return text;
+}
+
+/* In [@start, @end): aligned and without a bad page */
+static unsigned int whole_in(uint64_t start, uint64_t end, const char *poisoned)
+{
+	unsigned int n = 0;
+
+	for (uint64_t at = (start + GiB - 1) / GiB * GiB; at + GiB <= end; at += GiB) {
+		bool good = true;
+
+		/* Lines of 24 bytes */
+		for (const char *p = poisoned; *p; p += 24)
+			good &= strtoull(p, NULL, 16) / GiB != at / GiB;
+		n += good;
+	}
+	return n;
+}
+
+unsigned int whole_spans(int nid)
+{
+	unsigned int n = 0;
+
+	for (int node = next_nid(-1); node >= 0; node = next_nid(node)) {
+		char *regions, *rest, *poisoned, *line;
+		unsigned long long start, end;
+
+		if (nid >= 0 && node != nid)
+			continue;
+		regions = read_whole(node_path(node, "regions"));
+		poisoned = read_whole(node_path(node, "poisoned"));
+		rest = regions;
+		while ((line = strsep(&rest, "\n")))
+			if (sscanf(line, "0x%llx-0x%llx", &start, &end) == 2)
+				n += whole_in(start, end, poisoned);
+		free(regions);
+		free(poisoned);
+	}
+	return n;
+}
+
 bool sums_hold(void)
 {
 	for (int n = next_nid(-1); n >= 0; n = next_nid(n))

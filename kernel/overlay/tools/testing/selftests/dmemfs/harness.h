@@ -67,6 +67,12 @@ int open_at(const char *mount, const char *file, int flags);
 uint64_t dmem_sum(int nid, const char *attribute);
 /* The first node id greater than @after with memory, or -1. */
 int next_nid(int after);
+/* The path of a file of a node in class dmem, until the call after the next. */
+const char *node_path(int nid, const char *name);
+/* The contents of a file, to be freed; empty if it cannot be read. */
+char *read_whole(const char *path);
+/* As dmem_sum(): aligned GiB without a bad page, which are pages of 1G while nothing is used. */
+unsigned int whole_spans(int nid);
 /* The bytes of the sysfs counters add up. */
 bool sums_hold(void);
 /*
