@@ -5,6 +5,8 @@
  */
 #include "harness.h"
 
+#include <linux/falloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -106,11 +108,102 @@ static void test_growing(const char *name, size_t leaf)
 	check(wait_free(free), "%s: all memory is free in the end", name);
 }
 
+static int own_file;
+static unsigned char *own_memory;
+
+/*
+ * The copy of read() and write() touches the same file. If it faulted with a lock of the file in
+ * its hands, somebody who wants that lock for himself could come in between, and all would wait for
+ * ever.
+ */
+static void *copy_to_self(void *argument)
+{
+	(void)argument;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		/* So that there is something to fault */
+		if (mmap(own_memory + 4 * MiB, 2 * MiB, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, own_file, 4 * MiB) == MAP_FAILED)
+			return (void *)1;
+		if (pread(own_file, own_memory + 4 * MiB, 64 * KiB, 0) != 64 * KiB ||
+		    pwrite(own_file, own_memory + 5 * MiB, 64 * KiB, MiB) != 64 * KiB)
+			return (void *)1;
+		__atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void *punch_self(void *argument)
+{
+	(void)argument;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		if (fallocate(own_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 6 * MiB,
+			      PAGE) < 0)
+			return (void *)1;
+	return NULL;
+}
+
+/* Exits 0 if all threads came to an end, without an error. */
+static int use_own_buffer(void)
+{
+	pthread_t threads[3];
+	void *result;
+	int r = 0;
+
+	stop = false;
+	lost = 0;
+	if (pthread_create(&threads[0], NULL, copy_to_self, NULL) ||
+	    pthread_create(&threads[1], NULL, punch_self, NULL) ||
+	    pthread_create(&threads[2], NULL, punch_self, NULL))
+		return 2;
+	sleep(SECONDS);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < 3; i++) {
+		pthread_join(threads[i], &result);
+		r |= !!result;
+	}
+	note("%llu times", (unsigned long long)lost);
+	return r;
+}
+
+static void test_own_buffer(const char *name)
+{
+	int done[2], status = 0;
+	struct pollfd pollfd;
+	char options[32];
+	pid_t pid;
+
+	snprintf(options, sizeof(options), "pagesize=%s", name);
+	if (mount_at("m", options, NULL, 0) < 0)
+		die("mount -o %s", options);
+	own_file = open_at("m", "own", 0);
+	own_memory = MAP_FAILED;
+	if (ftruncate(own_file, 8 * MiB) == 0)
+		own_memory = mmap(NULL, 8 * MiB, PROT_READ | PROT_WRITE, MAP_SHARED, own_file, 0);
+	if (own_memory == MAP_FAILED || pipe2(done, O_CLOEXEC) < 0)
+		die("ftruncate, mmap or pipe");
+	pid = fork();
+	if (pid == 0)
+		_exit(use_own_buffer());
+	close(done[1]);
+	/* Who hangs cannot be killed: wait for the end of the pipe, not of the process. */
+	pollfd = (struct pollfd) { .fd = done[0], .events = POLLIN };
+	if (check(poll(&pollfd, 1, 300 * 1000) == 1,
+		  "%s: read() into the file's own mapping does not hang at a punch", name))
+		waitpid(pid, &status, 0);
+	check(status == 0, "%s: and works", name);
+	close(done[0]);
+	munmap(own_memory, 8 * MiB);
+	close(own_file);
+	unmount("m");
+}
+
 int main(void)
 {
 	start("faults of threads");
 	test_growing("4K", 2 * MiB);
 	test_growing("2M", 2 * MiB);
 	test_growing("1G", GiB);
+	test_own_buffer("4K");
+	test_own_buffer("2M");
 	return finish();
 }
