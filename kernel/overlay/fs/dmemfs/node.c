@@ -537,8 +537,7 @@ static int alloc_from_pool(struct dmem_node *node, unsigned int order, unsigned 
 		mutex_unlock(&node->lock);
 		if (r != -ENOSPC || !clearing || (order && waited))
 			return r;
-		/* The next one may be begun before we look: do not wait for all that is queued. */
-		wait_event(node->cleared, READ_ONCE(node->pool.clearing) != clearing);
+		wait_event(node->cleared, !dmem_pool_is_clearing(&node->pool, clearing));
 		waited = true;
 	}
 }

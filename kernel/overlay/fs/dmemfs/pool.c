@@ -682,6 +682,22 @@ void dmem_pool_clear_end(struct dmem_pool *pool)
 	pool->clearing = 0;
 }
 
+/**
+ * dmem_pool_is_clearing() - wait for a chunk that is being cleared
+ * @pool:     the pool
+ * @clearing: dmem_pool.clearing as it was
+ *
+ * Of this chunk only: the next one may have been begun before anybody looks, and with much to clear
+ * there is no end of them.
+ *
+ * Context: needs no serialization.
+ * Return: true until the chunk has been given back.
+ */
+bool dmem_pool_is_clearing(const struct dmem_pool *pool, unsigned long clearing)
+{
+	return READ_ONCE(pool->clearing) == clearing;
+}
+
 /* Room to note retired units of a chunk. What is there already is left alone. */
 static struct dmem_bad *make_bad(struct dmem_span *span, unsigned long chunk, gfp_t gfp)
 {
