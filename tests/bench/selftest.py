@@ -16,6 +16,7 @@ from typing import Any
 from lab.images import SOURCE_ROOT
 from lab.machine import GIB
 
+from . import hosts
 from .hosts import parse_shape
 from .result import Broken, Chart, Result, Table, check
 
@@ -98,6 +99,44 @@ class Shapes(unittest.TestCase):
         for text in ("", "384G", "384G/", "384G/0", "384/2", "385G/2", "4G/2", "384G/x", "2T/2", "1000G/65", "-8G/1"):
             with self.assertRaises(ValueError, msg=text):
                 parse_shape(text)
+
+
+class FakeLab:
+    """A machine of 12 GiB with 4 GiB of dmem and two huge pages; answers by what a command reads."""
+
+    ANSWERS = {
+        "/proc/meminfo": "MemTotal: 7340032 kB\nMemFree: 5000000 kB\nMemAvailable: 5100000 kB\nBuffers: 10000 kB\n"
+                         "Cached: 20000 kB\nAnonPages: 2880 kB\nHugePages_Total: 2\n",
+        "/proc/vmstat": "nr_free_pages 1\nnr_memmap_boot_pages 32768\nnr_memmap_pages 10\n",
+        "dmesg": "[    0.010000] Dentry cache hash table entries: 524288 (order: 10, 4194304 bytes, linear)\n"
+                 "[    0.020000] Mount-cache hash table entries: 1024 (order: 1, 8192 bytes, linear)\n"
+                 "[    2.500000] Run /sbin/init as init process\n",
+        "/sys/firmware/memmap": "654336\n12884246528\n",
+        "/sys/class/dmem": "4294967296\n",
+        "/sys/kernel/mm/hugepages": "/x/hugepages-2048kB/nr_hugepages:512\n/x/hugepages-1048576kB/nr_hugepages:0\n",
+        "page_tables": "0xffffea0000000000-0xffffea0000001000           4K     RW     GLB NX pte\n"
+                       "0xffffea0000001000-0xffffea0000400000        4092K     ro     GLB NX pte\n"
+                       "0xffffea0000a00000-0xffffea0000a01000           4K     RW     GLB NX pte\n",
+    }
+
+    def run(self, command: str, timeout: float = 0) -> str:
+        return next(text for key, text in self.ANSWERS.items() if key in command)
+
+
+class Figures(unittest.TestCase):
+    def test_figures(self) -> None:
+        f = hosts.figures(FakeLab())  # type: ignore[arg-type]
+        installed = 654336 + 12884246528
+        self.assertEqual(f["struct page"], 4096 * 32778)
+        self.assertEqual(f["hash tables"], 4194304 + 8192)
+        self.assertEqual(f["static"], installed - (4 << 30) - 7340032 * 1024)
+        self.assertEqual(f["huge"], 1 << 30)
+        self.assertEqual(f["running"], (7340032 - 5000000 - 10000 - 20000 - 2880 - (1 << 20)) * 1024)
+        self.assertEqual(f["overhead"], f["static"] + f["running"])
+        self.assertEqual(f["memory map's tables"], 3 * 4096)
+
+    def test_kernel_seconds(self) -> None:
+        self.assertEqual(hosts.kernel_seconds(FakeLab()), 2.5)  # type: ignore[arg-type]
 
 
 class CommandLine(unittest.TestCase):
