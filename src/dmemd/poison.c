@@ -564,10 +564,21 @@ int poison_start(Manager *m) {
         return 0;
 }
 
+/*
+ * In a storm the kernel's lists take long to read, and the next start reads them anyway. It also
+ * tells what nobody was told yet: the ledger says so.
+ */
 void poison_stop(Manager *m) {
-        if (!m->poison || !m->poison->file.ledger)
+        Poison *p = m->poison;
+        int r;
+
+        if (!p || !p->file.ledger)
                 return;
-        work(m);
-        if (ledger_is_dirty(m->poison->file.ledger))
+        r = take_in_events(p);
+        if (r < 0)
+                log_message(LOG_WARNING,
+                            "Cannot note the last events: %s; the kernel's list has them, too",
+                            strerror(-r));
+        if (ledger_is_dirty(p->file.ledger))
                 save(m, LOCK_USEC);
 }

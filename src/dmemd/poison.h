@@ -34,7 +34,7 @@ void poison_check(Manager *m);
 /* Makes the ledger agree with the kernel's lists now, if that was done longer ago than @max_age. */
 void poison_look(Manager *m, uint64_t max_age_usec);
 
-/* Tells and writes what is left. */
+/* Writes what is left. */
 void poison_stop(Manager *m);
 
 const Ledger *poison_ledger(const Manager *m);
