@@ -25,12 +25,11 @@ sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree
 from journal_socket import SOCKET, Journal
-from private_bus import Daemon, PrivateBus, SKIP, Signals, need, wait_for
+from private_bus import Daemon, PrivateBus, SKIP, Signals, TIMEOUT, need, wait_for
 
 DMEMD, DMEMD_SETUP, DMEMCTL, SOURCE_ROOT = "", "", "", pathlib.Path()
 BASE = 0x1_0000_0000  # of node 0 in HostTree
 LEDGER = pathlib.Path("/var/lib/dmemd/ledger/poisoned.jsonl")
-TIMEOUT = 60.0
 STORM = 100000
 
 
@@ -242,7 +241,7 @@ class PoisonTest(unittest.TestCase):
 
     def test_storm(self):
         daemon = self.start()
-        step, slowest, machine, peak = STORM // 50, 0.0, 0.0, 0
+        step, slowest, machine, peak, begin = STORM // 50, 0.0, 0.0, 0, time.monotonic()
         for i in range(0, STORM, step):
             self.host.poison(*(BASE + 4096 * k for k in range(i, i + step)))
             self.host.publish()
@@ -250,6 +249,8 @@ class PoisonTest(unittest.TestCase):
                 self.udev.send(DMEM_EVENT="poison", DMEM_NODE=0, DMEM_SIZE=4096, DMEM_STATE="free",
                                DMEM_SOURCE="mce", DMEM_ADDRESS=f"{BASE + 4096 * (i + k):#x}",
                                DMEM_COUNT=i + (k + 1) * step // 40, DMEM_COALESCED=step // 40)
+            if i % (10 * step) == 0:
+                daemon.reload()
             start = time.monotonic()
             self.bus.call("GetStatus")
             slowest = max(slowest, time.monotonic() - start)
@@ -268,10 +269,14 @@ class PoisonTest(unittest.TestCase):
         self.assertGreater(int(storm["DMEM_COUNT"]), 8)
         print(f"GetStatus at most {slowest:.2f} s (any call {machine:.2f} s), RSS at most {peak // 1024} MiB, "
               f"{n_entries} entries, ledger {LEDGER.stat().st_size >> 20} MiB")
-        self.assertLessEqual(n_entries, 10 + TIMEOUT / 30)
-        self.assertLess(slowest, 5 + 2 * machine)
+        self.assertLessEqual(n_entries, 10 + (time.monotonic() - begin) / 30)
+        begin = time.monotonic()
+        daemon.stop()
+        stopping = time.monotonic() - begin
         if "__asan_init" not in subprocess.run(["nm", "-D", DMEMD], capture_output=True, text=True,
                                                check=False).stdout:
+            self.assertLess(slowest, 5 + 5 * machine)
+            self.assertLess(stopping, 10 + 10 * machine)
             self.assertLess(peak, 128 * 1024)
 
     def test_killed_and_stopped_in_a_storm(self):
@@ -296,6 +301,25 @@ class PoisonTest(unittest.TestCase):
             self.check_all()
             daemon.stop()
             self.wait_kept()
+
+    def test_the_bus_goes_away_in_a_storm(self):
+        daemon = self.start()
+        for i in range(20):
+            self.host.poison(*(BASE + i * 0x100000 + 4096 * k for k in range(100)))
+            self.host.publish()
+            self.host.tell(BASE + i * 0x100000)
+            if i == 5:
+                self.bus.process.kill()
+                self.bus.process.wait(TIMEOUT)
+                wait_for("the message", lambda: "bus has gone away" in daemon.text() or
+                         any("bus has gone away" in e["MESSAGE"] for e in self.journal.read()))
+            if i == 15:
+                self.bus = PrivateBus(self.folder)
+                self.addCleanup(self.bus.stop)
+                daemon.wait_ready()
+        self.check_all()
+        self.assertEqual(self.bus.get("PoisonEvents"), 2000)
+        self.assertEqual(self.bus.get("MissedEvents"), 0)
 
     def test_ledger_in_any_condition(self):
         self.host.poison(BASE)
@@ -329,6 +353,27 @@ class PoisonTest(unittest.TestCase):
             self.assertEqual(self.listed(), self.host.units)
             self.assertEqual(len(self.entries("LEDGER_PROBLEM")), 1)
             daemon.stop()
+        finally:
+            subprocess.run(["umount", LEDGER.parent], check=True)
+
+    def test_read_only(self):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "locked", LEDGER.parent], check=True)
+        try:
+            daemon = self.start()
+            self.host.poison(BASE, BASE + 4096)
+            self.host.publish()
+            self.host.tell(BASE)
+            self.assertIn("Read-only file system",
+                          self.wait_entries("LEDGER_PROBLEM")[0]["MESSAGE"])
+            self.assertEqual(self.listed(), self.host.units)
+            run = subprocess.run([DMEMCTL, "retire", f"{BASE + 8192:#x}"], capture_output=True,
+                                 text=True, timeout=TIMEOUT, env=self.bus.environment(), check=False)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn("Read-only file system", run.stderr)
+            subprocess.run(["mount", "-o", "remount,rw", LEDGER.parent], check=True)
+            daemon.stop()
+            self.wait_kept()
+            self.assertEqual(len(self.entries("LEDGER_PROBLEM")), 1)
         finally:
             subprocess.run(["umount", LEDGER.parent], check=True)
 
