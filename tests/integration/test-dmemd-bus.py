@@ -557,6 +557,17 @@ def describe(element: ElementTree.Element) -> list[str]:
 
 
 class ManPage(BusTest):
+    def test_options(self):
+        """Those of --help are those of dmemd(8); dmemd-setup has none of its own."""
+        page = (SOURCE_ROOT / "man/dmemd.8").read_text().replace("\\-", "-")
+        described = set(re.findall(r"--[a-z][a-z-]*", page.split(".SH OPTIONS\n")[1].split("\n.SH ")[0]))
+        for program, all_of_them in (DMEMD, True), (pathlib.Path(DMEMD).with_name("dmemd-setup"), False):
+            text = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=TIMEOUT,
+                                  check=True).stdout
+            options = set(re.findall(r"(?m)^ +(?:-\w )? *(--[a-z][a-z-]*)", text))
+            self.assertTrue(options)
+            self.assertEqual(options if all_of_them else options | described, described, program)
+
     def test_introspection(self):
         self.start()
         page = (SOURCE_ROOT / "man/org.dmemd1.5").read_text().replace("\\-", "-")
