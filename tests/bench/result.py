@@ -176,7 +176,7 @@ def compute(r: Ratio, measures: dict[str, Measure]) -> tuple[float, Optional[boo
     operator, _, text = r.wanted.partition(" ")
     limit = _limit(text)
     seen = 100 * value if r.kind in ("cut", "deviation") else value
-    return value, {">=": seen >= limit, "<=": seen <= limit, "=": seen == limit}[operator]
+    return value, {">=": seen >= limit, ">": seen > limit, "<=": seen <= limit, "=": seen == limit}[operator]
 
 
 def _limit(text: str) -> float:

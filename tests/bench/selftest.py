@@ -70,7 +70,7 @@ class Results(unittest.TestCase):
         broken(lambda d: d["measures"][0].update(how=""))
         broken(lambda d: d["ratios"][0].update(value=4.1))
         broken(lambda d: d["ratios"][1].update(held=True))
-        broken(lambda d: d["ratios"][1].update(wanted="> 90"))
+        broken(lambda d: d["ratios"][1].update(wanted="< 90"))
         broken(lambda d: d["tables"][0]["rows"][0][1].append("invented"))
         broken(lambda d: d["charts"][0]["bars"].append(["x", "invented"]))
         broken(lambda d: d.update(version=2))
