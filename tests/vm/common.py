@@ -128,19 +128,19 @@ class DmemScenario(Scenario):
         r = self.machine.run(f"dmem-touch {arguments}", check=check)
         return dict(x.split("=", 1) for x in r.stdout.splitlines() if "=" in x)
 
-    def run_selftest(self, command: str, timeout: float = 900) -> None:
-        """Runs one of the kernel's selftests, which prints TAP; no test point may fail."""
+    def run_selftest(self, command: str, timeout: float = 900) -> str:
+        """Runs one of the kernel's selftests, which prints TAP; no test point may fail. Returns the TAP."""
         r = self.machine.run(f"{SELFTESTS}/{command}", timeout=timeout, check=False)
         failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
         self.check(not failed and r.status in (0, 4), f"{command}: {failed}\n{r}")
         self.check(re.search(r"^ok ", r.stdout, re.M), f"{command} printed no TAP\n{r}")
+        return r.stdout
 
-    def run_selftests(self) -> None:
-        """All but the one that leaves less memory behind than the others count with."""
+    def run_selftests(self) -> dict[str, str]:
+        """All but the one that leaves less memory behind than the others count with. The TAP of each."""
         programs = [x for x in self.machine.out(f"ls {SELFTESTS}").split() if x != "dmemfs_poison"]
         self.check(programs, f"no selftests in {SELFTESTS}")
-        for program in programs:
-            self.run_selftest(program)
+        return {program: self.run_selftest(program) for program in programs}
 
     def run_kunit(self) -> None:
         """On a machine with kunit.enable=1. The suite dmem has run while the kernel started."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 
-from .common import GIB, MIB, DmemScenario
+from .common import GIB, MIB, SELFTESTS, DmemScenario
 
 # The machine has 4 and 6 GiB: node 0 is 0-3G and 4G-5G, node 1 is 5G-11G. Taken away are
 OWN = [(4 * GIB, 5 * GIB, 0), (6 * GIB, 10 * GIB, 1)]  # start, end, node; for dmemfs
@@ -115,7 +115,7 @@ class StockKernel(DmemScenario):
         # Whoever looks at the page tables, may it split the leaf, finds no struct page and harms nobody
         job = self.machine.start_job("dmem-touch --fill=0xa5 --hold /run/1g/watched 1G")
         self.machine.channel.wait(lambda: b"holding\n" in job.stdout or job.status is not None,
-                                  time.monotonic() + 120)
+                                  time.monotonic() + 600)
         self.machine.run("cd /proc/$(pidof dmem-touch) && cat smaps smaps_rollup numa_maps >/dev/null && "
                          "echo 1 >clear_refs")
         self.machine.channel.send_input(job, b"read\n")
@@ -125,13 +125,9 @@ class StockKernel(DmemScenario):
         self.machine.run("umount /run/1g")
 
     def test_selftests_of_the_kernel(self) -> None:
-        for program in self.machine.out("ls /usr/local/lib/dmem-selftests/").split():
-            r = self.machine.run(f"/usr/local/lib/dmem-selftests/{program}", timeout=900, check=False)
-            failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
-            self.check(not failed and r.ok, f"{program}: {failed}\n{r}")
-            self.check(re.search(r"^ok ", r.stdout, re.M), f"{program} printed no TAP\n{r}")
-            if program == "dmemfs_numa":
-                self.contains(r.stdout, "# SKIP this kernel", "what dmemfs_numa skips")
+        tap = self.run_selftests()
+        self.contains(tap["dmemfs_numa"], "# SKIP this kernel", "what dmemfs_numa skips")
+        self.run_selftest("dmemfs_poison")
 
     # What is refused
 
@@ -215,8 +211,8 @@ class OneRangeOverTwoNodes(DmemScenario):
         # has mended mm/mempolicy.c, and the warning should go.
         self.machine.expected += ["queue_folios_", "BUG: unable to handle page fault", "Oops:", "Call Trace:",
                                   "INFO: task .* blocked", "rcu.*stall"]
-        self.machine.start_job("/usr/local/lib/dmem-selftests/dmemfs_numa --strict-mbind")
-        end = time.monotonic() + 120
+        self.machine.start_job(f"{SELFTESTS}/dmemfs_numa --strict-mbind")
+        end = time.monotonic() + 600
         while time.monotonic() < end and "BUG: unable" not in self.machine.console():
             time.sleep(1)
         self.contains(self.machine.console(), "queue_folios_", "the console after mbind(MPOL_MF_STRICT)")
