@@ -181,7 +181,7 @@ class StockDemo(Show):
         job = self.machine.start_job(GUEST)
         self.machine.channel.send_eof(job)
         most = {"used": 0, "pages_2m": 0, "pages_1g": 0}
-        end = time.monotonic() + 300
+        end = time.monotonic() + 900
         while job.status is None and time.monotonic() < end:
             text = self.machine.out(
                 "cat /sys/class/dmem/node0/used_bytes /sys/kernel/debug/kvm/pages_2m "
