@@ -31,9 +31,9 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 BOOT_TIMEOUT = 600
 RUN_TIMEOUT = 300
 
-# Always wanted: see the console, end QEMU on panic, and no check of the timer's delivery, which
-# fails now and then when the emulation gets too little processor time
-BASE_ARGUMENTS = "console=ttyS0 panic=-1 no_timer_check"
+# Always wanted: see the console, end QEMU on panic, and two for when the emulation gets too little
+# processor time: no check of the timer's delivery, and patience until the NVMe disk is found
+BASE_ARGUMENTS = "console=ttyS0 panic=-1 no_timer_check rootwait"
 
 DEFAULT_CPU = "Cascadelake-Server-noTSX"  # Intel machine checks, 1G pages
 DEFAULT_NODES = "4G,6G"

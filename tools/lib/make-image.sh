@@ -105,7 +105,7 @@ cp "$root/usr/share/grub/default/grub" "$root/etc/default/grub"
 mkdir -p "$root/etc/default/grub.d" "$root/boot/grub"
 cat >"$root/etc/default/grub.d/10-lab.cfg" <<'EOF'
 # The lab machine has a serial line and no screen; a panic must end it
-GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=ttyS0 panic=-1 no_timer_check"
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=ttyS0 panic=-1 no_timer_check rootwait"
 GRUB_TERMINAL=serial
 GRUB_SERIAL_COMMAND="serial --unit=0"
 GRUB_TIMEOUT=0
@@ -118,7 +118,7 @@ terminal_output serial
 set default=0
 set timeout=0
 menuentry 'Lab machine, before its first update-grub' {
-        linux /boot/vmlinuz-$version root=$disk ro console=ttyS0 panic=-1 no_timer_check quiet
+        linux /boot/vmlinuz-$version root=$disk ro console=ttyS0 panic=-1 no_timer_check rootwait quiet
 }
 EOF
 
