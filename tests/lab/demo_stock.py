@@ -13,6 +13,7 @@ from .machine import GIB, MIB, LabError, Machine, exit_status
 from .show import Show
 
 GRUB_FILE = "/etc/default/grub.d/50-memmap.cfg"
+DMEMD_FILE = "/etc/dmemd/dmemd.conf.d/50-memmap.conf"
 GUEST = (
     "/run/guest/qemu -nodefaults -no-user-config -display none -no-reboot -accel kvm -cpu host -m 2G"
     " -object memory-backend-file,id=ram,size=2G,mem-path=/run/1g,share=on,align=1G,host-nodes=0,policy=bind"
@@ -105,14 +106,16 @@ class StockDemo(Show):
             "3. Into the boot loader",
             "memmap= keeps memory from the kernel, dmemfs.regions= names it to the module. The",
             "dollar sign needs three backslashes here: lose it, and the kernel sees memmap=2G, which",
-            "means that the machine has no more than 2 GiB.",
+            "means that the machine has no more than 2 GiB. And dmemd is told to plan nothing.",
         )
         regions = ",".join(f"{a:x}-{b:x}" for a, b in self.ranges.values())
         words = [f"memmap={(b - a) // GIB}G$0x{a:x}" for a, b in self.ranges.values()]
         self.arguments = [*words, f"dmemfs.regions={regions}"]
         line = " ".join(self.arguments).replace("$", "\\\\\\$")
         self.machine.put(GRUB_FILE, f'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT {line}"\n')
-        self.shell(f"cat {GRUB_FILE}")
+        self.machine.run("mkdir -p /etc/dmemd/dmemd.conf.d")
+        self.machine.put(DMEMD_FILE, "[Plan]\nBackend=none\n")
+        self.shell(f"cat {GRUB_FILE} {DMEMD_FILE}")
         self.shell("update-grub 2>&1 | tail -n 1")
         r = self.shell("grep -E '^[[:space:]]*linux' /boot/grub/grub.cfg | grep -v single")
         for word in words:
