@@ -6,8 +6,8 @@
 /* Somebody may be repairing the bus, or be starting it. */
 #define RETRY_USEC (UINT64_C(5) * 1000 * 1000)
 
-/* For a bus that hangs: we have other things to do, and a watchdog to answer. */
-#define ANSWER_USEC (UINT64_C(10) * 1000 * 1000)
+/* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER of the D-Bus specification */
+#define NAME_IS_OURS 1U
 
 /* What sd-bus says to itself. */
 #define LOCAL "org.freedesktop.DBus.Local"
@@ -64,37 +64,19 @@ static int try_again(Manager *m) {
 static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         Manager *m = ASSERT_PTR(userdata);
 
-        log_message(LOG_WARNING,
-                    "The system bus has gone away; going on without, and trying again");
+        if (m->bus_named)
+                log_message(LOG_WARNING,
+                            "The system bus has gone away; going on without, and trying again");
+        else if (!m->bus_failed)
+                log_message(LOG_WARNING, "The system bus does not answer; going on without, and "
+                                         "trying again");
         m->bus_failed = true;
+        m->bus_named = false;
+        manager_look_soon(m); /* to say so in the status */
         /* Who brings us this message holds another reference */
         m->bus = sd_bus_close_unref(m->bus);
         (void)try_again(m);
         return 0;
-}
-
-/* Returns 0, or a negative errno and the reason. */
-static int take_name(Manager *m, const char **ret_why) {
-        int r;
-
-        *ret_why = "cannot add objects to the bus";
-        r = add_objects(m);
-        if (r < 0)
-                return r;
-        r = sd_bus_match_signal(m->bus, NULL, LOCAL, LOCAL_PATH, LOCAL, "Disconnected",
-                                on_disconnected, m);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_method_call_timeout(m->bus, ANSWER_USEC);
-        if (r < 0)
-                return r;
-        *ret_why = "cannot take the name " BUS_NAME "; see the policy in "
-                   "dbus-1/system.d/org.dmemd1.conf, which names the user that may";
-        r = sd_bus_request_name(m->bus, BUS_NAME, 0);
-        if (r < 0)
-                return r == -EALREADY ? -EEXIST : r;
-        *ret_why = "cannot attach it to the event loop";
-        return sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
 }
 
 /* Said once, until it works again. */
@@ -108,23 +90,60 @@ static int failed(Manager *m, const char *why, int r) {
         return try_again(m);
 }
 
-int bus_start(Manager *m) {
-        const char *why;
+static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        Manager *m = ASSERT_PTR(userdata);
+        uint32_t result = 0;
         int r;
 
-        r = sd_bus_open_system_with_description(&m->bus, "dmemd");
-        if (r < 0)
-                return failed(m, "cannot connect", r);
-        r = take_name(m, &why);
-        if (r == -EEXIST) {
+        r = sd_bus_message_is_method_error(reply, NULL) > 0
+                    ? -sd_bus_message_get_errno(reply)
+                    : sd_bus_message_read(reply, "u", &result);
+        if (r < 0) {
+                (void)failed(m,
+                             r == -EACCES
+                                     ? "cannot take the name " BUS_NAME "; see the policy in "
+                                       "dbus-1/system.d/org.dmemd1.conf, which names the user that "
+                                       "may"
+                                     : "it does not answer",
+                             r);
+                return 0;
+        }
+        if (result != NAME_IS_OURS) {
                 log_message(LOG_ERR, "The bus name %s is taken: another dmemd is running",
                             BUS_NAME);
-                return r;
+                return sd_event_exit(m->event, EXIT_FAILURE);
         }
-        if (r < 0)
-                return failed(m, why, r);
         if (m->bus_failed)
                 log_message(LOG_NOTICE, "The system bus is there");
         m->bus_failed = false;
+        m->bus_named = true;
+        manager_look_soon(m);
         return 0;
+}
+
+/*
+ * Nothing in it waits for an answer: a bus that hangs takes 90 seconds to be found out, and we have
+ * other things to do, and a watchdog to answer.
+ */
+static int go_on_bus(Manager *m) {
+        int r;
+
+        r = sd_bus_open_system_with_description(&m->bus, "dmemd");
+        if (r >= 0)
+                r = add_objects(m);
+        if (r >= 0)
+                r = sd_bus_match_signal(m->bus, NULL, LOCAL, LOCAL_PATH, LOCAL, "Disconnected",
+                                        on_disconnected, m);
+        if (r >= 0)
+                r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+        if (r >= 0)
+                r = sd_bus_request_name_async(m->bus, NULL, BUS_NAME, 0, on_name, m);
+        return r;
+}
+
+int bus_start(Manager *m) {
+        int r;
+
+        r = go_on_bus(m);
+        return r < 0 ? failed(m, "cannot connect", r) : 0;
 }

@@ -21,8 +21,9 @@
 #define BUS_UNKNOWN UINT64_MAX
 
 /*
- * Connects, adds the objects and takes the name; without a bus, tries again and again. Logs errors.
- * Returns 0, -EEXIST (another daemon has the name), or a negative errno if we cannot even wait.
+ * Connects, adds the objects and asks for the name, which m->bus_named says that we have; without a
+ * bus, tries again and again. If somebody else has the name, the event loop ends. Logs errors.
+ * Returns 0, or a negative errno if we cannot even wait.
  */
 int bus_start(Manager *m);
 

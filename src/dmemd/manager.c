@@ -22,6 +22,9 @@
 /* Events come in bursts: a mount makes three, loading the module one for each node. */
 #define SOON_USEC (UINT64_C(100) * 1000)
 
+/* Whoever waits for us to be ready does not want to wait longer for a bus that hangs. */
+#define START_USEC (UINT64_C(10) * 1000 * 1000)
+
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
@@ -344,19 +347,40 @@ int manager_start(Manager *m) {
                 return r;
         m->told = m->status;
         m->announced = announce_load();
-        r = bus_start(m);
-        if (r < 0)
-                return r;
+        return bus_start(m);
+}
+
+/* From here on everybody can ask, and hears of what happens. */
+static void get_ready(Manager *m) {
         poison_look(m, 0);
         m->told_events = bus_bytes(poison_count(m));
-        return 0;
+        (void)sd_notify(false, "READY=1");
+}
+
+/* As sd_event_loop(), but that we are ready once we are on the bus, or know that we will not be. */
+static int run(Manager *m) {
+        uint64_t now = now_usec(m), give_up = now + START_USEC;
+        bool ready = false;
+        int code, r;
+
+        while (sd_event_get_state(m->event) != SD_EVENT_FINISHED) {
+                now = now_usec(m);
+                if (!ready && (m->bus_named || m->bus_failed || now >= give_up)) {
+                        get_ready(m);
+                        ready = true;
+                }
+                r = sd_event_run(m->event, ready ? UINT64_MAX : give_up - now);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_event_get_exit_code(m->event, &code);
+        return r < 0 ? r : code;
 }
 
 int manager_run(Manager *m) {
         int r;
 
-        (void)sd_notify(false, "READY=1");
-        r = sd_event_loop(m->event);
+        r = run(m);
         poison_stop(m);
         textfile_remove();
         (void)sd_notify(false, "STOPPING=1\nSTATUS=Shutting down");

@@ -36,6 +36,7 @@ typedef struct Manager {
         sd_event *event;
         sd_bus *bus;                       /* NULL while there is none */
         bool bus_failed;                   /* and that was said */
+        bool bus_named;                    /* we have our name on it */
         sd_device_monitor *device_monitor; /* NULL unless live */
         struct libmnt_monitor *mount_monitor;
 

@@ -448,6 +448,23 @@ class Service(BusTest):
         finally:
             self.bus.process.send_signal(signal.SIGCONT)
 
+    def test_the_bus_hangs_from_the_start(self):
+        """Then the start takes no longer than a few seconds, and nothing is waited for."""
+        self.bus.process.send_signal(signal.SIGSTOP)
+        notify = Notify(self.folder)
+        self.addCleanup(notify.close)
+        try:
+            daemon = self.start(ready=False, NOTIFY_SOCKET=str(notify.path))
+            notify.wait("READY=1")
+            self.tree.set(1, "size_bytes", 2 * GiB)
+            daemon.reload()
+            wait_for("the entry", lambda: "Node 1: 6G were asked for, but only 2G" in daemon.text())
+        finally:
+            self.bus.process.send_signal(signal.SIGCONT)
+        daemon.wait_ready()
+        self.assertEqual(self.bus.get("TotalBytes"), 6 * GiB)
+        self.assertEqual(daemon.stop(), 0)
+
     def test_said_once_in_a_boot(self):
         runtime = self.folder / "run"
         runtime.mkdir()
