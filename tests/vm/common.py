@@ -15,6 +15,9 @@ from lab.scenario import CheckFailed, Scenario
 DROP_IN = "/etc/default/grub.d/90-dmemd.cfg"
 GRUB_CFG = "/boot/grub/grub.cfg"
 SELFTESTS = "/usr/local/lib/dmem-selftests"
+# With intel_iommu=on: QEMU's device for teaching, which copies memory at command; alone in its slot, it is
+# alone in its group
+EDU = ("-machine", "q35", "-device", "intel-iommu", "-device", "edu,addr=0x10")
 OWN_ARGUMENTS = ("dmem", "hugepagesz", "hugepages", "hugetlb_free_vmemmap")
 
 
@@ -41,6 +44,8 @@ class DmemNode:
 
 class DmemScenario(Scenario):
     """A scenario that looks at dmem."""
+
+    selftest_timeout: float = 900
 
     # The host
 
@@ -128,13 +133,24 @@ class DmemScenario(Scenario):
         r = self.machine.run(f"dmem-touch {arguments}", check=check)
         return dict(x.split("=", 1) for x in r.stdout.splitlines() if "=" in x)
 
-    def run_selftest(self, command: str, timeout: float = 900) -> str:
+    def run_selftest(self, command: str) -> str:
         """Runs one of the kernel's selftests, which prints TAP; no test point may fail. Returns the TAP."""
-        r = self.machine.run(f"{SELFTESTS}/{command}", timeout=timeout, check=False)
+        r = self.machine.run(f"{SELFTESTS}/{command}", timeout=self.selftest_timeout, check=False)
         failed = [x for x in r.stdout.splitlines() if x.startswith("not ok") and "# SKIP" not in x]
         self.check(not failed and r.status in (0, 4), f"{command}: {failed}\n{r}")
         self.check(re.search(r"^ok ", r.stdout, re.M), f"{command} printed no TAP\n{r}")
+        self.check(re.search(r"^1\.\.\d+$", r.stdout, re.M), f"{command} did not come to its end\n{r}")
         return r.stdout
+
+    def bind_edu(self) -> None:
+        self.machine.run("modprobe vfio-pci && modprobe vfio_iommu_type1")
+        self.machine.run("echo vfio-pci >/sys/bus/pci/devices/0000:00:10.0/driver_override")
+        self.machine.run("echo 0000:00:10.0 >/sys/bus/pci/drivers_probe")
+
+    def run_vfio_selftest(self) -> None:
+        """On a machine with EDU."""
+        text = self.run_selftest("dmemfs_vfio")
+        self.check("# SKIP" not in text and "no edu" not in text, f"nothing was tested\n{text}")
 
     def run_selftests(self) -> dict[str, str]:
         """All but the one that leaves less memory behind than the others count with. The TAP of each."""

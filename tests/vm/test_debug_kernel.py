@@ -6,7 +6,7 @@ A single report in the kernel's log fails the test that it follows, see lab/mach
 
 from __future__ import annotations
 
-from .common import SELFTESTS, DmemScenario
+from .common import EDU, SELFTESTS, DmemScenario
 
 
 class DebugKernel(DmemScenario):
@@ -15,7 +15,9 @@ class DebugKernel(DmemScenario):
     nodes = "3G,4G"
     boot = "direct"
     # One node with a piece of 2G, one without; preempt=full lets more happen at once
-    append = "dmem=0:1G,1:2G preempt=full kunit.enable=1"
+    append = "dmem=0:1G,1:2G preempt=full kunit.enable=1 intel_iommu=on"
+    qemu_arguments = EDU
+    selftest_timeout = 2700
 
     def prepare(self) -> None:
         self.machine.run("systemctl stop dmemd.service; umount -a -t dmemfs; modprobe dmemfs")
@@ -41,6 +43,11 @@ class DebugKernel(DmemScenario):
 
     def test_selftests(self) -> None:
         self.run_selftests()
+        self.check_all_is_free()
+
+    def test_memory_of_a_device(self) -> None:
+        self.bind_edu()
+        self.run_vfio_selftest()
         self.check_all_is_free()
 
     def test_kunit(self) -> None:
