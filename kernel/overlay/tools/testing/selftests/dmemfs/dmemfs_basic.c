@@ -367,7 +367,7 @@ static void test_promise(uint64_t free)
 	size_t most = free / 2 / MiB * MiB;
 
 	check(ftruncate(first, most) == 0, "%s: a promise for half of the memory", page_name);
-	check(ftruncate(second, most + 4 * page_size) < 0 && errno == ENOSPC,
+	check(ftruncate(second, free - most + 4 * page_size) < 0 && errno == ENOSPC,
 	      "%s: is not promised to another file", page_name);
 	check(dmem_sum(-1, "free_bytes") == free, "%s: a promise uses no memory", page_name);
 	if (ftruncate(first, 0) < 0)

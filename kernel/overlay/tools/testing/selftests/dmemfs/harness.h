@@ -52,7 +52,7 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 void start(const char *name);
-/* Let allocations of the kernel fail: then it may log that it tries a fault again. */
+/* Allocations of the kernel are made to fail: it may log that it tries a fault again. */
 extern bool faults_may_fail;
 
 /* The last test point is that the kernel logged no warning since start(). */
