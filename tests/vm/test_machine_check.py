@@ -92,6 +92,17 @@ class PoisonScenario(DmemScenario):
         self.equal(n.free + n.used + n.poisoned, n.size, "free + used + poisoned bytes")
 
 
+    def physical(self, address: int) -> int:
+        """A byte of memory as the hardware has it, past all that the kernel forbids."""
+        return int(self.machine.qmp.human(f"xp /1xb {address:#x}").split()[-1], 16)
+
+    def wait_cleared(self, *addresses: int) -> None:
+        end = time.monotonic() + 60
+        while any(self.physical(a) for a in addresses) and time.monotonic() < end:
+            time.sleep(0.2)
+        self.equal([self.physical(a) for a in addresses], [0] * len(addresses), f"bytes at {addresses}")
+
+
 class MachineCheck(PoisonScenario):
     """As an Intel processor reports errors"""
 
@@ -159,6 +170,20 @@ class MachineCheck(PoisonScenario):
                 "trace of ras:memory_failure_event",
             )
 
+    def test_lost_memory_is_not_cleared(self) -> None:
+        """Touching it would raise the next machine check, in the kernel. All around it is cleared."""
+        job, address = self.victim("lost", 4 * MIB)
+        punched, cut = address + 0x4000, address + 0xB000
+        self.machine.run(f"echo {punched:#x} >{HARD_OFFLINE}; echo {cut:#x} >{HARD_OFFLINE}")
+        self.equal([self.physical(a) for a in (punched, cut)], [0x77, 0x77], "bytes that are lost")
+        self.machine.run(f"cd /run/mce && fallocate -p -o {0x3000} -l {0x3000} lost && truncate -s {0x9000} lost")
+        self.wait_cleared(punched - 1, punched + 0x1000, cut - 1, cut + 0x1000)
+        self.equal(self.physical(address), 0x77, "byte that is still the file's")
+        self.end(job)
+        self.wait_cleared(address, cut - 0x2001)
+        self.equal([self.physical(a) for a in (punched, cut)], [0x77, 0x77], "bytes that are lost, at last")
+        self.check_sums()
+
     def test_address_outside_is_not_ours(self) -> None:
         before = self.events()
         # A hole: the machine has 6 GiB, and what is below 4 GiB moves up by a gigabyte at most
@@ -215,3 +240,6 @@ class DeferredError(PoisonScenario):
 
     def test_selftest_of_the_kernel(self) -> None:
         self.run_selftest("dmemfs_poison")
+        # What is left serves as before
+        self.run_selftest("dmemfs_basic")
+        self.run_selftest("dmemfs_spans")

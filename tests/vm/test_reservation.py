@@ -372,6 +372,14 @@ class NoGibPages(Bare):
         self.equal(self.granted(), {0: GIB, 1: 2 * GIB}, "granted")
         self.check_consistent()
 
+    def test_dmemfs_maps_none(self) -> None:
+        """Such an entry in a page table would be taken for one with reserved bits."""
+        r = self.machine.run("mount -t dmemfs -o pagesize=1G none /mnt", check=False)
+        self.check(not r.ok, "pagesize=1G is accepted")
+        told = r.stderr + self.machine.out("dmesg")
+        self.contains(told, "this CPU has no such pages, use 4K or 2M", "what is said about pagesize=1G")
+        self.run_selftest("dmemfs_basic")
+
 
 class Kunit(Bare):
     """The tests that are built into the kernel, and those of dmemfs"""
