@@ -231,7 +231,8 @@ class Machine:
             monitor_far.close()
             (self.folder / "pid").write_text(f"{self._process.pid} {os.getpid()}\n")
             self.channel = Channel(agent)
-            self.qmp = Qmp(monitor)
+            # QEMU answers once it has all of the memory, which can take minutes
+            self.qmp = Qmp(monitor, BOOT_TIMEOUT) if self.prealloc else Qmp(monitor)
             try:
                 self.qmp.connect()
             except QmpError as e:
