@@ -296,13 +296,9 @@ static json_object *file_to_json(const BootFile *file) {
         _cleanup_free_ char *path = NULL;
 
         if (!object || asprintf(&path, "/%s", file->path) < 0 ||
-            json_add(object, "path", json_object_new_string(path)) < 0)
-                return NULL;
-        if (file->before ? json_add(object, "before", json_object_new_string(file->before)) < 0
-                         : json_object_object_add(object, "before", NULL) < 0)
-                return NULL;
-        if (file->after ? json_add(object, "after", json_object_new_string(file->after)) < 0
-                        : json_object_object_add(object, "after", NULL) < 0)
+            json_add(object, "path", json_object_new_string(path)) < 0 ||
+            json_add_bytes(object, "before", file->before, file->before_size) < 0 ||
+            json_add_bytes(object, "after", file->after, file->after_size) < 0)
                 return NULL;
         return TAKE_PTR(object);
 }

@@ -182,17 +182,14 @@ const char *colour_off(const Dmemctl *d) {
 }
 
 int print_json(const Dmemctl *d, json_object *object) {
-        _cleanup_(json_object_putp) json_object *owned = object;
-        const char *text;
-        int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
+        _cleanup_free_ char *text = NULL;
+        int flags = d->json == JSON_MODE_PRETTY ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
+                                                : JSON_C_TO_STRING_PLAIN;
+        int r;
 
-        if (!owned)
-                return -ENOMEM;
-        if (d->json == JSON_MODE_PRETTY)
-                flags |= JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED;
-        text = json_object_to_json_string_ext(owned, flags);
-        if (!text)
-                return -ENOMEM;
+        r = json_to_text(object, flags, &text);
+        if (r < 0)
+                return r;
         printf("%s\n", text);
         return 0;
 }

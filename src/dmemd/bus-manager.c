@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "basic/root-fs.h"
+#include "basic/utf8.h"
 #include "dmemd/bus.h"
 #include "dmemd/log.h"
 #include "dmemd/poison.h"
@@ -42,19 +43,32 @@ static int get_reboot_required(sd_bus *bus, const char *path, const char *interf
         return sd_bus_message_append(reply, "b", m->status->reboot_required);
 }
 
+/* What a boot loader or a command line has may be any bytes; the bus takes none but UTF-8. */
+static int append_words(sd_bus_message *reply, char *const *words) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "s");
+        for (char *const *word = words; r >= 0 && word && *word; word++) {
+                _cleanup_free_ char *text = utf8_replace_invalid(*word);
+
+                r = text ? sd_bus_message_append_basic(reply, 's', text) : -ENOMEM;
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static int get_configured(sd_bus *bus, const char *path, const char *interface,
                           const char *property, sd_bus_message *reply, void *userdata,
                           sd_bus_error *error) {
         Manager *m = ASSERT_PTR(userdata);
 
-        return sd_bus_message_append_strv(reply, m->status->configured);
+        return append_words(reply, m->status->configured);
 }
 
 static int get_booted(sd_bus *bus, const char *path, const char *interface, const char *property,
                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         Manager *m = ASSERT_PTR(userdata);
 
-        return sd_bus_message_append_strv(reply, m->status->booted);
+        return append_words(reply, m->status->booted);
 }
 
 /* The properties that are a sum of bytes. The index is our own and goes into the vtable. */

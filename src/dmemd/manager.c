@@ -231,19 +231,10 @@ static int add_sources(Manager *m) {
 
 static int make_plan_json(Manager *m, char **ret) {
         _cleanup_(host_plan_freep) HostPlan *hp = NULL;
-        _cleanup_(json_object_putp) json_object *object = NULL;
-        const char *text;
         int r;
 
         r = host_plan_make(m->root_fd, m->policy, 0, &hp);
-        if (r < 0)
-                return r;
-        object = host_plan_to_json(hp);
-        text = object ? json_object_to_json_string_ext(
-                                object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
-                      : NULL;
-        *ret = text ? strdup(text) : NULL;
-        return *ret ? 0 : -ENOMEM;
+        return r < 0 ? r : json_to_text(host_plan_to_json(hp), JSON_C_TO_STRING_PLAIN, ret);
 }
 
 int manager_get_plan_json(Manager *m, const char **ret) {

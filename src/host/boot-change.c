@@ -164,13 +164,6 @@ int boot_change_look(BootLoader *loader, BootChange *change) {
         return r < 0 ? r : common_arguments(&entries, &change->arguments_before);
 }
 
-/* Text of any bytes, null for NULL */
-static int add_bytes(json_object *object, const char *key, const char *data, size_t size) {
-        if (!data)
-                return json_object_object_add(object, key, NULL) < 0 ? -ENOMEM : 0;
-        return json_add(object, key, json_object_new_string_len(data, (int)size));
-}
-
 static int add_strings(json_object *object, const char *key, char *const *strings) {
         json_object *array = NULL;
         int r;
@@ -192,9 +185,9 @@ static int add_file(json_object *array, const char *path, const char *before, si
         if (r >= 0)
                 r = json_add(object, "path", json_object_new_string(path));
         if (r >= 0)
-                r = add_bytes(object, "before", before, before_size);
+                r = json_add_bytes(object, "before", before, before_size);
         if (r >= 0)
-                r = add_bytes(object, "after", after, after_size);
+                r = json_add_bytes(object, "after", after, after_size);
         return r;
 }
 
@@ -231,8 +224,8 @@ static int change_to_text(const BootChange *change, char **ret) {
         if (r >= 0)
                 r = add_files(object, "state", &change->state);
         if (r >= 0)
-                r = add_bytes(object, "generated_before", change->generated_before,
-                              change->generated_before_size);
+                r = json_add_bytes(object, "generated_before", change->generated_before,
+                                   change->generated_before_size);
         return r < 0 ? r : state_json_to_text(object, ret);
 }
 
@@ -762,9 +755,9 @@ static int remember_files(json_object *array, const BootFiles *files, bool writt
                 if (r >= 0)
                         r = json_add(object, "path", json_object_new_string(file->path));
                 if (r >= 0)
-                        r = add_bytes(object, "content", file->before, file->before_size);
+                        r = json_add_bytes(object, "content", file->before, file->before_size);
                 if (r >= 0 && written)
-                        r = add_bytes(object, "written", file->after, file->after_size);
+                        r = json_add_bytes(object, "written", file->after, file->after_size);
                 if (r < 0)
                         return r;
         }

@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "host/plan-json.h"
+#include "basic/utf8.h"
 
 json_object *json_new_bytes(uint64_t bytes) {
         return json_object_new_uint64(bytes);
+}
+
+int json_to_text(json_object *object, int flags, char **ret) {
+        _cleanup_(json_object_putp) json_object *owned = object;
+        const char *text;
+
+        text = owned ? json_object_to_json_string_ext(owned, flags | JSON_C_TO_STRING_NOSLASHESCAPE)
+                     : NULL;
+        *ret = text ? utf8_replace_invalid(text) : NULL;
+        return *ret ? 0 : -ENOMEM;
 }
 
 int json_add(json_object *object, const char *key, json_object *value) {
@@ -14,6 +25,12 @@ int json_add(json_object *object, const char *key, json_object *value) {
                 return -ENOMEM;
         }
         return 0;
+}
+
+int json_add_bytes(json_object *object, const char *key, const char *data, size_t size) {
+        if (!data)
+                return json_object_object_add(object, key, NULL) < 0 ? -ENOMEM : 0;
+        return json_add(object, key, json_object_new_string_len(data, (int)size));
 }
 
 int json_append(json_object *array, json_object *value) {

@@ -4,38 +4,17 @@
 
 #include "basic/id-set.h"
 #include "basic/size-util.h"
+#include "basic/utf8.h"
 #include "host/poison-text.h"
 
-/* Bytes of the UTF-8 character that @s begins with; 0 if it begins with none. */
-static size_t utf8_length(const unsigned char *s) {
-        static const struct {
-                unsigned char mask, lead;
-                uint32_t least;
-        } forms[] = {
-                { 0x80, 0x00, 0 },
-                { 0xe0, 0xc0, 0x80 },
-                { 0xf0, 0xe0, 0x800 },
-                { 0xf8, 0xf0, 0x10000 },
-        };
+/* Bytes of the character that @s begins with; 0 if it is none that a terminal would print. */
+static size_t printable_length(const char *s) {
+        unsigned char lead = (unsigned char)s[0];
 
-        for (size_t n = 0; n < ELEMENTSOF(forms); n++) {
-                uint32_t code = s[0] & (unsigned char)~forms[n].mask;
-
-                if ((s[0] & forms[n].mask) != forms[n].lead)
-                        continue;
-                for (size_t i = 1; i <= n; i++) {
-                        if ((s[i] & 0xc0) != 0x80)
-                                return 0;
-                        code = code << 6 | (s[i] & 0x3f);
-                }
-                if (code < forms[n].least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-                        return 0;
-                /* C0, DEL and C1: terminals obey them */
-                if (code < 0x20 || (code >= 0x7f && code < 0xa0))
-                        return 0;
-                return n + 1;
-        }
-        return 0;
+        /* C0, DEL and C1: terminals obey them */
+        if (lead < 0x20 || lead == 0x7f || (lead == 0xc2 && (unsigned char)s[1] < 0xa0))
+                return 0;
+        return utf8_length(s);
 }
 
 char *text_printable(const char *text) {
@@ -44,7 +23,7 @@ char *text_printable(const char *text) {
         if (!copy)
                 return NULL;
         while (*text) {
-                size_t n = utf8_length((const unsigned char *)text);
+                size_t n = printable_length(text);
 
                 if (n == 0) {
                         end += sprintf(end, "\\%03o", (unsigned char)*text++);

@@ -163,18 +163,7 @@ json_object *status_to_json(const Status *s) {
 }
 
 int status_format(const Status *s, char **ret) {
-        _cleanup_(json_object_putp) json_object *object = status_to_json(s);
-        const char *text;
-        char *copy;
-
-        text = object ? json_object_to_json_string_ext(
-                                object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
-                      : NULL;
-        copy = text ? strdup(text) : NULL;
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+        return json_to_text(status_to_json(s), JSON_C_TO_STRING_PLAIN, ret);
 }
 
 /* And back. Each reader returns 0, -EBADMSG or -ENOMEM; a missing key reads as null. */

@@ -9,6 +9,7 @@ the environment only the cases in QUICK run.
 """
 
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -457,6 +458,34 @@ def case_command_line_in_a_file(tree):
     expect(tree.run("apply"), 1, "more than one line")
     expect_unchanged(tree, before)
     assert tree.text(CONFIG) == grub
+
+
+def case_bytes_that_are_no_text(tree):
+    """JSON is UTF-8, whatever is in the files that it shows."""
+    line = tree.root / "boot/cmdline.txt"
+    tree.configure("[BootLoader]\nType=file\nFile=/boot/cmdline.txt\n")
+    line.write_bytes(b"root=/dev/sda1 a=\xff\xfeb dmem=\x80 \xe2\x82\xac\n")
+    (tree.root / "proc/cmdline").write_bytes(b"dmem=\xc3\x28 quiet\n")
+    (tree.root / "etc/dmemd/dmemd.conf.d").mkdir()
+    odd = os.fsencode(tree.root / "etc/dmemd/dmemd.conf.d") + b"/\xff.conf"
+    with open(odd, "w") as file:
+        file.write("[Node 1]\nSize=900G\n")
+
+    def print_json(*arguments):
+        done = subprocess.run(tree.command(*arguments), capture_output=True, timeout=120)
+        return json.loads(done.stdout.decode("utf-8"))  # else it says where
+
+    for form in ("--json=short", "--json=pretty"):
+        for arguments in (["plan"], ["status"], ["apply", "--dry-run"]):
+            print_json(form, *arguments)
+    os.unlink(odd)
+    print_json("--json=short", "verify")
+    document = print_json("--json=short", "apply")
+    assert document["files"][0]["before"] == "root=/dev/sda1 a=\ufffd\ufffdb dmem=\ufffd \u20ac\n"
+    assert line.read_bytes() == f"root=/dev/sda1 a=\udcff\udcfeb {PLANNED} €\n".encode(
+        errors="surrogateescape")
+    expect(tree.run("revert"), 0)
+    assert line.read_bytes() == b"root=/dev/sda1 a=\xff\xfeb dmem=\x80 \xe2\x82\xac\n"
 
 
 def case_bad_configuration(tree):
