@@ -25,30 +25,69 @@ int change_check_permission(const Dmemctl *d, const char *verb) {
         return EXIT_FAILURE;
 }
 
-int change_find_loader(Change *c, const Policy *policy) {
-        _cleanup_free_ char *why = NULL;
-        int r;
+static void say_not_found(const Change *c, const Policy *policy, int error) {
+        _cleanup_free_ char *why = boot_loader_explain(c->d->root_fd, policy);
 
-        r = boot_loader_find(c->d->root_fd, policy, &c->loader);
-        if (r >= 0)
-                return EXIT_SUCCESS;
-        why = boot_loader_explain(c->d->root_fd, policy);
-        if (r == -ENOTUNIQ)
+        if (error == -ENOTUNIQ)
                 message("more than one boot loader is found below %s, and nothing tells which of "
                         "them boots it (%s); say so by Type= in [BootLoader] of dmemd.conf",
-                        c->d->root, why ? why : strerror(-r));
+                        c->d->root, why ? why : strerror(-error));
         else
                 message("no boot loader below %s that dmemctl can change: %s; Type= in "
                         "[BootLoader] of dmemd.conf chooses one by hand",
-                        c->d->root, why ? why : strerror(-r));
+                        c->d->root, why ? why : strerror(-error));
+}
+
+int change_find_loader(Change *c, const Policy *policy) {
+        int r;
+
+        r = boot_loader_find(c->d->root_fd, policy, &c->loader);
+        if (r < 0)
+                say_not_found(c, policy, r);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* The boot loader that the file @path of ours was written for, else the one of the policy. */
+static int find_loader_of(const Change *c, const char *path, const Policy *policy,
+                          BootLoader **ret) {
+        _cleanup_free_ char *why = NULL;
+        _cleanup_(policy_freep) Policy *written_for = NULL;
+        int r;
+
+        r = boot_change_policy(c->d->root_fd, path, &written_for);
+        if (r < 0)
+                return r;
+        r = boot_loader_find(c->d->root_fd, written_for ? written_for : policy, ret);
+        if (r >= 0)
+                return EXIT_SUCCESS;
+        if (!written_for) {
+                say_not_found(c, policy, r);
+                return EXIT_FAILURE;
+        }
+        why = boot_loader_explain(c->d->root_fd, written_for);
+        message("the boot loader that /%s was written for is not to be found below %s: %s; if it "
+                "was replaced for good, remove that file",
+                path, c->d->root, why ? why : strerror(-r));
         return EXIT_FAILURE;
 }
 
-static int recover(Change *c) {
+int change_find_last_loader(Change *c, const Policy *policy) {
+        return find_loader_of(c, STATE_PREVIOUS, policy, &c->loader);
+}
+
+static int recover(Change *c, const Policy *policy) {
+        _cleanup_(boot_loader_freep) BootLoader *loader = NULL;
         _cleanup_free_ char *what = NULL;
         int r;
 
-        r = boot_change_recover(c->d->root_fd, c->loader, &what);
+        r = boot_change_interrupted(c->d->root_fd);
+        if (r != 0)
+                r = find_loader_of(c, STATE_CHANGE, policy, &loader);
+        else if (boot_loader_find(c->d->root_fd, policy, &loader) < 0)
+                return EXIT_SUCCESS; /* nothing to repair; who needs a boot loader will say so */
+        if (r != 0)
+                return r;
+        r = boot_change_recover(c->d->root_fd, loader, &what);
         if (r < 0)
                 message("%s", what ? what : strerror(-r));
         else if (what)
@@ -56,7 +95,7 @@ static int recover(Change *c) {
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int change_begin(Change *c, bool create) {
+int change_begin(Change *c, const Policy *policy, bool create) {
         _cleanup_free_ char *holder = NULL;
         int r;
 
@@ -83,7 +122,7 @@ int change_begin(Change *c, bool create) {
         if (r < 0)
                 return EXIT_FAILURE;
         c->lock_fd = r;
-        return recover(c);
+        return recover(c, policy);
 }
 
 static bool settings_differ(const BootFiles *files) {

@@ -27,14 +27,18 @@ void change_done(Change *c);
 /* Is this process allowed to do it? Says so before anything is touched. */
 int change_check_permission(const Dmemctl *d, const char *verb);
 
-int change_find_loader(Change *c, const Policy *policy);
-
 /*
  * Takes the lock, and repairs what an interrupted change left. With @create what has to exist for
  * that is made; else c->lock_fd stays invalid if it does not exist, as nobody ever changed
  * anything. Does nothing in a dry run but say that there is something to repair.
  */
-int change_begin(Change *c, bool create);
+int change_begin(Change *c, const Policy *policy, bool create);
+
+/* The boot loader that the policy chooses. Call it after change_begin(). */
+int change_find_loader(Change *c, const Policy *policy);
+
+/* The one that the last apply wrote to, whatever the policy says now. */
+int change_find_last_loader(Change *c, const Policy *policy);
 
 /* Fills c->boot.regenerate and c->changed from the settings in c->boot and what is there now. */
 int change_compare(Change *c);

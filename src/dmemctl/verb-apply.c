@@ -7,6 +7,8 @@
 #include "host/state.h"
 #include "plan/cmdline.h"
 
+DEFINE_CLEANUP(char **, strv_free);
+
 /* Findings of the plan come first: they say why the figures are what they are. */
 static int take_plan_findings(Change *c, const Plan *plan) {
         for (size_t i = 0; i < plan->findings.n_items; i++) {
@@ -121,7 +123,7 @@ static int prepare_previous(Change *c) {
         if (r < 0)
                 return r;
         file = c->boot.state.items + c->boot.state.n_items - 1;
-        r = boot_change_remember(&c->boot, &file->after);
+        r = boot_change_remember(c->loader, &c->boot, &file->after);
         if (r < 0)
                 return r;
         file->after_size = strlen(file->after);
@@ -157,12 +159,45 @@ static int prepare(Change *c, const Plan *plan) {
         return r < 0 ? r : change_compare(c);
 }
 
+/* Does a change of the boot loader @now reach all that one of @last has written? */
+static bool replaces(const BootLoader *now, const BootLoader *last) {
+        BootLoaderType x = boot_loader_type(now), y = boot_loader_type(last);
+        const char *file = boot_loader_file(last);
+
+        if (file) /* as etc/kernel/cmdline while unified images are made anew */
+                return boot_loader_owns(now, file);
+        x = x == BOOT_LOADER_KERNEL_INSTALL ? BOOT_LOADER_BLS : x;
+        y = y == BOOT_LOADER_KERNEL_INSTALL ? BOOT_LOADER_BLS : y;
+        return x == y;
+}
+
+/* What an apply wrote to another boot loader would stay there for good. */
+static int check_last_loader(Change *c) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        _cleanup_(boot_loader_freep) BootLoader *last = NULL;
+        _cleanup_(strv_freep) char **left = NULL;
+        int r;
+
+        r = boot_change_policy(c->d->root_fd, STATE_PREVIOUS, &policy);
+        if (r <= 0)
+                return r;
+        if (boot_loader_find(c->d->root_fd, policy, &last) < 0 || replaces(c->loader, last))
+                return 0;
+        r = boot_loader_configured(last, &left);
+        if (r == -ENOMEM || r < 0 || !left[0])
+                return r == -ENOMEM ? r : 0;
+        return boot_loader_left_add(&c->findings, boot_loader_type(last),
+                                    boot_loader_type(c->loader), left);
+}
+
 static int check(Change *c, const Plan *plan) {
         _cleanup_(foreign_arguments_done) ForeignArguments foreign = { 0 };
         int r;
 
         findings_done(&c->findings);
         r = take_plan_findings(c, plan);
+        if (r >= 0)
+                r = check_last_loader(c);
         if (r >= 0)
                 r = boot_loader_foreign(c->loader, &foreign);
         if (r >= 0)
@@ -198,13 +233,14 @@ static int update_notes(Change *c) {
         return EXIT_SUCCESS;
 }
 
-static int carry_out(Change *c, const Plan *plan) {
+static int carry_out(Change *c, const HostPlan *hp) {
+        const Plan *plan = hp->plan;
         bool writes = !c->d->dry_run && !c->d->diff;
         int r;
 
         /* Nobody changed anything on this host so far. Once we have the lock, look again. */
         if (writes && c->lock_fd < 0 && (c->changed || plan->arguments[0])) {
-                r = change_begin(c, true);
+                r = change_begin(c, hp->policy, true);
                 if (r == 0)
                         r = check(c, plan);
                 if (r == 0)
@@ -231,10 +267,9 @@ static int carry_out(Change *c, const Plan *plan) {
 static int apply(Change *c, const HostPlan *hp) {
         int r, status;
 
-        r = change_find_loader(c, hp->policy);
-        if (r != 0)
-                return r;
-        r = change_begin(c, false);
+        r = change_begin(c, hp->policy, false);
+        if (r == 0)
+                r = change_find_loader(c, hp->policy);
         if (r != 0)
                 return r;
         r = check(c, hp->plan);
@@ -248,7 +283,7 @@ static int apply(Change *c, const HostPlan *hp) {
                 message("nothing was changed");
                 status = EXIT_FAILURE;
         } else
-                status = carry_out(c, hp->plan);
+                status = carry_out(c, hp);
         if (status < 0)
                 return status;
         if (status != EXIT_SUCCESS) {

@@ -92,8 +92,8 @@ int verb_revert(Dmemctl *d, int argc, char *argv[]) {
         if (r == 0)
                 r = load_policy(d, &policy);
         if (r == 0)
-                r = change_find_loader(&c, policy);
+                r = change_begin(&c, policy, false);
         if (r == 0)
-                r = change_begin(&c, false);
+                r = change_find_last_loader(&c, policy);
         return r != 0 ? r : revert(&c);
 }

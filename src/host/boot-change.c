@@ -205,7 +205,17 @@ static int add_files(json_object *object, const char *key, const BootFiles *file
         return r;
 }
 
-static int change_to_text(const BootChange *change, char **ret) {
+static int add_loader(json_object *object, const BootLoader *loader) {
+        const char *type = boot_loader_type_to_string(boot_loader_type(loader));
+        const char *file = boot_loader_file(loader);
+        int r;
+
+        r = json_add(object, "boot_loader", json_object_new_string(type));
+        return r < 0 ? r
+                     : json_add_bytes(object, "boot_loader_file", file, file ? strlen(file) : 0);
+}
+
+static int change_to_text(const BootLoader *loader, const BootChange *change, char **ret) {
         _cleanup_(json_object_putp) json_object *object = NULL;
         int r;
 
@@ -215,6 +225,8 @@ static int change_to_text(const BootChange *change, char **ret) {
         r = json_add(object, "version", json_object_new_int(VERSION));
         if (r >= 0)
                 r = json_add(object, "operation", json_object_new_string(change->operation));
+        if (r >= 0)
+                r = add_loader(object, loader);
         if (r >= 0)
                 r = add_strings(object, "arguments_before", change->arguments_before);
         if (r >= 0)
@@ -568,11 +580,12 @@ static void block_signals(sigset_t *ret_old) {
         (void)sigprocmask(SIG_BLOCK, &wanted, ret_old);
 }
 
-static int write_change(int root_fd, const BootChange *change, char **ret_problem) {
+static int write_change(int root_fd, const BootLoader *loader, const BootChange *change,
+                        char **ret_problem) {
         _cleanup_free_ char *text = NULL;
         int r;
 
-        r = change_to_text(change, &text);
+        r = change_to_text(loader, change, &text);
         if (r < 0)
                 return r;
         /* A larger one could not be read back, which is all that it is for */
@@ -610,7 +623,7 @@ static int run_blocked(int root_fd, BootLoader *loader, const BootChange *change
                        Findings *findings, char **ret_problem) {
         int r;
 
-        r = write_change(root_fd, change, ret_problem);
+        r = write_change(root_fd, loader, change, ret_problem);
         if (r < 0)
                 return r;
         r = carry_out(root_fd, loader, change, findings, ret_problem);
@@ -637,6 +650,44 @@ int boot_change_run(int root_fd, BootLoader *loader, const BootChange *change, F
         r = run_blocked(root_fd, loader, change, findings, ret_problem);
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         return r;
+}
+
+static int policy_from_text(const char *text, size_t size, Policy **ret) {
+        _cleanup_(json_object_putp) json_object *object = NULL;
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        _cleanup_free_ char *type = NULL, *file = NULL;
+        int r;
+
+        r = state_json_from_text(text, size, &object);
+        if (r >= 0)
+                r = state_json_get_text(object, "boot_loader", &type);
+        if (r >= 0)
+                r = state_json_get_text(object, "boot_loader_file", &file);
+        if (r < 0)
+                return r;
+        policy = policy_new();
+        if (!policy)
+                return -ENOMEM;
+        if (!type || boot_loader_type_from_string(type, &policy->boot_loader) < 0)
+                return -EBADMSG;
+        if (file && asprintf(&policy->boot_loader_file, "/%s", file) < 0) {
+                policy->boot_loader_file = NULL;
+                return -ENOMEM;
+        }
+        *ret = TAKE_PTR(policy);
+        return 1;
+}
+
+int boot_change_policy(int root_fd, const char *path, Policy **ret) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = state_read(root_fd, path, &text, &size);
+        if (r >= 0)
+                r = policy_from_text(text, size, ret);
+        /* What is wrong with the file is said by those who need all of it */
+        return r < 0 && r != -ENOMEM ? 0 : r;
 }
 
 int boot_change_interrupted(int root_fd) {
@@ -764,7 +815,7 @@ static int remember_files(json_object *array, const BootFiles *files, bool writt
         return 0;
 }
 
-int boot_change_remember(const BootChange *change, char **ret) {
+int boot_change_remember(const BootLoader *loader, const BootChange *change, char **ret) {
         _cleanup_(json_object_putp) json_object *object = NULL;
         json_object *array;
         int r;
@@ -773,6 +824,8 @@ int boot_change_remember(const BootChange *change, char **ret) {
         if (!object)
                 return -ENOMEM;
         r = json_add(object, "version", json_object_new_int(VERSION));
+        if (r >= 0)
+                r = add_loader(object, loader);
         array = json_object_new_array();
         if (r >= 0)
                 r = json_add(object, "files", array);

@@ -57,6 +57,13 @@ int boot_change_look(BootLoader *loader, BootChange *change);
 int boot_change_run(int root_fd, BootLoader *loader, const BootChange *change, Findings *findings,
                     char **ret_problem);
 
+/*
+ * The boot loader that change.json or previous.json, whichever @path is, was written for, as a
+ * policy that asks for that one and no other: what is configured may have changed since.
+ * Returns 1; 0 if there is no such file or it does not say; or -ENOMEM.
+ */
+int boot_change_policy(int root_fd, const char *path, Policy **ret);
+
 /* Has an interrupted change left its traces? Returns 1 or 0, or a negative errno. */
 int boot_change_interrupted(int root_fd);
 
@@ -76,6 +83,6 @@ const char *boot_change_reason(int error);
  * reverse: settings and state become what the text says, and previous.json is removed; @ret_problem
  * names the file that is in the way, if one is.
  */
-int boot_change_remember(const BootChange *change, char **ret);
+int boot_change_remember(const BootLoader *loader, const BootChange *change, char **ret);
 int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text, size_t size,
                               BootChange *ret, char **ret_problem);

@@ -153,6 +153,10 @@ BootLoaderType boot_loader_type(const BootLoader *loader) {
         return loader->ops->type;
 }
 
+const char *boot_loader_file(const BootLoader *loader) {
+        return loader->path;
+}
+
 int boot_loader_root(const BootLoader *loader) {
         return loader->root_fd;
 }

@@ -62,7 +62,8 @@ DEFINE_CLEANUP(BootLoader *, boot_loader_free);
 char *boot_loader_explain(int root_fd, const Policy *p);
 
 BootLoaderType boot_loader_type(const BootLoader *loader);
-int boot_loader_root(const BootLoader *loader); /* borrowed */
+const char *boot_loader_file(const BootLoader *loader); /* File=, below the root; else NULL */
+int boot_loader_root(const BootLoader *loader);         /* borrowed */
 
 /*
  * Our arguments that the next default boot gets, as a NULL-terminated array. From what the boot

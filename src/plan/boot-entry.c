@@ -132,6 +132,20 @@ int boot_override_add(Findings *findings, const char *path, unsigned line, const
                             path, line, name, name);
 }
 
+int boot_loader_left_add(Findings *findings, BootLoaderType last, BootLoaderType now,
+                         char *const *arguments) {
+        _cleanup_free_ char *has = arguments_join(arguments);
+        const char *name = boot_loader_type_to_string(last);
+
+        if (!has)
+                return -ENOMEM;
+        return findings_add(findings, "other-boot-loader", SEVERITY_ERROR, -1,
+                            "The last apply wrote `%s` to the boot loader %s, and this one would "
+                            "write to %s: run dmemctl revert first, or choose Type=%s in "
+                            "[BootLoader] of dmemd.conf",
+                            has, name, boot_loader_type_to_string(now), name);
+}
+
 static bool needs_dmem(char *const *arguments) {
         for (char *const *a = arguments; a && *a; a++)
                 if (startswith(*a, "dmem="))

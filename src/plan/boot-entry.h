@@ -79,6 +79,13 @@ int boot_entries_check_kernels(const BootEntries *entries, char *const *argument
  */
 int boot_override_add(Findings *findings, const char *path, unsigned line, const char *name);
 
+/*
+ * Another boot loader than the one that is to be changed has @arguments from an earlier apply.
+ * Finding `other-boot-loader` of severity error. Returns 0 or -ENOMEM.
+ */
+int boot_loader_left_add(Findings *findings, BootLoaderType last, BootLoaderType now,
+                         char *const *arguments);
+
 /* One of our arguments, set by somebody else. */
 typedef struct ForeignArgument {
         char *path; /* below the root */

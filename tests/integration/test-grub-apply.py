@@ -460,6 +460,49 @@ def case_command_line_in_a_file(tree):
     assert tree.text(CONFIG) == grub
 
 
+def case_boot_loader_chosen_anew(tree):
+    """Type= changes after apply: nothing may stay behind in the boot loader of before."""
+    before = tree.state()
+    apply(tree)
+    tree.configure("[BootLoader]\nType=file\nFile=/boot/cmdline.txt\n")
+    applied = tree.state()
+    for arguments in (["apply"], ["apply", "--dry-run"], ["apply", "--diff"]):
+        expect(tree.run(*arguments), 1, PLANNED, "boot loader grub", "dmemctl revert", "Type=grub")
+        expect_unchanged(tree, applied)
+    document = tree.json("apply")
+    assert "other-boot-loader" in [f["code"] for f in document["findings"]], document
+    expect(tree.run("revert"), 0)
+    expect_unchanged(tree, before, ["etc/dmemd", "etc/dmemd/dmemd.conf", "var/lib/dmemd"])
+    # And the other way round
+    expect(tree.run("apply"), 0)
+    tree.configure("")
+    expect(tree.run("apply"), 1, "boot loader file", "Type=file")
+    expect(tree.run("revert"), 0, "/boot/cmdline.txt removed", stream="stdout")
+    assert all_have(tree, "")
+    expect(tree.run("apply"), 0)
+    expect(tree.run("revert"), 0)
+
+
+def case_boot_loader_chosen_anew_after_a_crash(tree):
+    before = tree.state()
+    tree.set_tool("#!/bin/sh\nkill -9 $PPID\n")
+    assert tree.run("apply").returncode == -9
+    assert tree.exists("var/lib/dmemd/change.json")
+    tree.restore_tool()
+    tree.configure("[BootLoader]\nType=file\nFile=/no/such/folder/x\n")
+    expect(tree.run("revert"), 1, "put back what an interrupted change", "/no/such/folder")
+    expect_unchanged(tree, before, ["etc/dmemd", "etc/dmemd/dmemd.conf", "var/lib/dmemd"])
+
+
+def case_boot_loader_that_is_gone(tree):
+    apply(tree)
+    (tree.root / CONFIG).rename(tree.root / "boot/grub/gone.cfg")
+    before = tree.state()
+    expect(tree.run("revert"), 1, "/var/lib/dmemd/previous.json was written for", "boot/grub/grub.cfg",
+           "remove that file")
+    expect_unchanged(tree, before)
+
+
 def case_bytes_that_are_no_text(tree):
     """JSON is UTF-8, whatever is in the files that it shows."""
     line = tree.root / "boot/cmdline.txt"
