@@ -22,6 +22,7 @@ enum {
         OPTION_UNCHANGED_EXIT_77 = 1 << 5,
         OPTION_JSON = 1 << 6, /* the verb has a JSON form */
         OPTION_ALL = 1 << 7,
+        OPTION_WITHOUT_TOOL = 1 << 8,
 };
 
 typedef struct Verb {
@@ -48,8 +49,9 @@ static const Verb verbs[] = {
         { "verify", verb_verify, OPTION_CONFIG | OPTION_DETAILED_EXITCODE | OPTION_JSON, 0, 0, NULL,
           "Check that the plan is configured, booted and granted" },
         { "revert", verb_revert,
-          OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_JSON, 0, 0, NULL,
-          "Put back the boot settings of before the last apply" },
+          OPTION_DIFF | OPTION_DRY_RUN | OPTION_UNCHANGED_EXIT_77 | OPTION_WITHOUT_TOOL |
+                  OPTION_JSON,
+          0, 0, NULL, "Put back the boot settings of before the last apply" },
         { "monitor", verb_monitor, OPTION_JSON, 0, 0, NULL,
           "Follow what dmemd tells, line by line" },
         { "poisoned", verb_poisoned, OPTION_JSON, 0, 0, NULL,
@@ -85,6 +87,7 @@ enum {
         ARG_DRY_RUN,
         ARG_UNCHANGED_EXIT_77,
         ARG_ALL,
+        ARG_WITHOUT_TOOL,
 };
 
 typedef struct Option {
@@ -111,6 +114,8 @@ static const Option options[] = {
         { "dry-run", ARG_DRY_RUN, OPTION_DRY_RUN, NULL, "Write nothing, say what would be" },
         { "unchanged-exit-77", ARG_UNCHANGED_EXIT_77, OPTION_UNCHANGED_EXIT_77, NULL,
           "Exit with 77 if there was nothing to do" },
+        { "without-tool", ARG_WITHOUT_TOOL, OPTION_WITHOUT_TOOL, NULL,
+          "Change grub.cfg itself, where update-grub cannot run" },
         { "all", ARG_ALL, OPTION_ALL, NULL, "Forget all there is" },
 };
 
@@ -282,6 +287,9 @@ static int apply_option(Dmemctl *d, CommandLine *c, int value) {
                 return -1;
         case ARG_ALL:
                 d->all = true;
+                return -1;
+        case ARG_WITHOUT_TOOL:
+                d->without_tool = true;
                 return -1;
         }
         assert(false);

@@ -70,6 +70,7 @@ static int revert(Change *c) {
                                       : strerror(-r));
                 return EXIT_FAILURE;
         }
+        c->boot.without_tool = c->d->without_tool;
         r = change_compare(c);
         if (r != 0)
                 return r;

@@ -48,6 +48,7 @@ typedef struct Dmemctl {
         bool dry_run;
         bool unchanged_exit_77;
         bool all;
+        bool without_tool;
 
         /* What stdout is, found out at the start, before a pager is between us and it */
         bool terminal;

@@ -487,10 +487,23 @@ static int generate(BootLoader *loader, char **ret_text, size_t *ret_size, char 
         else if (r == -EINTR)
                 say(ret_problem, "interrupted while %s was running", tool);
         else if (r == -EPERM)
-                say(ret_problem, "%s: not allowed to run it inside the root directory", tool);
+                say(ret_problem,
+                    "%s: not allowed to run it inside the root directory, which takes the right to "
+                    "mount and to chroot",
+                    tool);
         else
-                say(ret_problem, "%s: %s", tool, strerror(-r));
+                say(ret_problem, "%s cannot be run inside the root directory: %s", tool,
+                    strerror(-r));
         return r;
+}
+
+/* What the generated file has to become. */
+static int make_generated(BootLoader *loader, const BootChange *change, char **ret_text,
+                          size_t *ret_size, char **ret_problem) {
+        if (!change->without_tool)
+                return generate(loader, ret_text, ret_size, ret_problem);
+        return boot_loader_patch(loader, change->generated_before, change->generated_before_size,
+                                 change->arguments_after, ret_text, ret_size);
 }
 
 /* Are the entries in @text, or those that the boot loader reads now, as wanted? */
@@ -538,7 +551,7 @@ static int regenerate(int root_fd, BootLoader *loader, const BootChange *change,
         size_t size;
         int r;
 
-        r = generate(loader, &text, &size, ret_problem);
+        r = make_generated(loader, change, &text, &size, ret_problem);
         if (r < 0)
                 return r;
         r = check_entries(loader, text, size, change, findings, ret_problem);

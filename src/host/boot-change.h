@@ -26,6 +26,7 @@ typedef struct BootChange {
         BootFiles settings;    /* of the boot loader */
         BootFiles state;       /* below var/lib/dmemd/ */
         bool regenerate;       /* run the tool; else the generated file is right as it is */
+        bool without_tool;     /* change the generated file itself instead */
         bool as_before;        /* the settings were so once: entries need not agree on arguments */
         char **arguments_before; /* ours in the entries; NULL: they were not all the same */
         char **arguments_after;  /* never NULL */

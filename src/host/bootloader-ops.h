@@ -35,6 +35,8 @@ typedef struct BootLoaderOps {
         const char *(*tool_name)(const BootLoader *loader);
         int (*check_tool)(BootLoader *loader, char **ret_why);
         int (*generate)(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
+        int (*patch)(const char *text, size_t size, char *const *arguments, char **ret_text,
+                     size_t *ret_size);
         int (*clean)(BootLoader *loader);
 } BootLoaderOps;
 

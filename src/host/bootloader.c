@@ -210,6 +210,11 @@ int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, 
         return loader->ops->generate(loader, ret_text, ret_size, ret_output);
 }
 
+int boot_loader_patch(BootLoader *loader, const char *text, size_t size, char *const *arguments,
+                      char **ret_text, size_t *ret_size) {
+        return loader->ops->patch(text, size, arguments, ret_text, ret_size);
+}
+
 int boot_loader_clean(BootLoader *loader) {
         return loader->ops->clean ? loader->ops->clean(loader) : 0;
 }

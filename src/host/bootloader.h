@@ -128,6 +128,10 @@ int boot_loader_check_tool(BootLoader *loader, char **ret_why);
  */
 int boot_loader_generate(BootLoader *loader, char **ret_text, size_t *ret_size, char **ret_output);
 
+/* The generated file of @text with @arguments in place of ours, without that tool. */
+int boot_loader_patch(BootLoader *loader, const char *text, size_t size, char *const *arguments,
+                      char **ret_text, size_t *ret_size);
+
 /* Removes what a tool or a run of ours that was killed left beside the files. Returns 0 or errno.
  */
 int boot_loader_clean(BootLoader *loader);

@@ -691,6 +691,66 @@ int grub_config_parse(const char *path, const char *text, size_t size, const cha
         return 0;
 }
 
+/* Where what follows `linux` begins in @line; NULL if it is no line of a kernel. */
+static const char *kernel_line(const char *line) {
+        static const char *const commands[] = { "linux", "linux16", "linuxefi" };
+        const char *word = line + strspn(line, " \t");
+
+        for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
+                const char *rest = startswith(word, commands[i]);
+
+                if (rest && (*rest == ' ' || *rest == '\t'))
+                        return rest;
+        }
+        return NULL;
+}
+
+/* One line without its end, to @f. */
+static int print_replaced(FILE *f, const char *line, char *const *arguments) {
+        _cleanup_(strv_freep) char **own = NULL;
+        _cleanup_free_ char *replaced = NULL;
+        const char *rest = kernel_line(line);
+        int r;
+
+        r = rest ? cmdline_extract(rest, &own) : 0;
+        if (r < 0)
+                return r;
+        if (!rest || !own[0]) {
+                fputs(line, f);
+                return 0;
+        }
+        r = cmdline_replace(rest, arguments, &replaced);
+        if (r >= 0)
+                fprintf(f, "%.*s%s", (int)(rest - line), line, replaced);
+        return r;
+}
+
+int grub_config_replace(const char *text, size_t size, char *const *arguments, char **ret,
+                        size_t *ret_size) {
+        _cleanup_free_ char *data = NULL;
+        const char *end = text + size;
+        int r = 0;
+        FILE *f;
+
+        f = open_memstream(&data, ret_size);
+        if (!f)
+                return -ENOMEM;
+        for (const char *p = text; p < end && r >= 0;) {
+                const char *newline = memchr(p, '\n', (size_t)(end - p));
+                _cleanup_free_ char *line = NULL;
+
+                line = strndup(p, (size_t)((newline ? newline : end) - p));
+                r = line ? print_replaced(f, line, arguments) : -ENOMEM;
+                if (newline)
+                        fputc('\n', f);
+                p = newline ? newline + 1 : end;
+        }
+        if (fclose(f) != 0 || r < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(data);
+        return 0;
+}
+
 /* The newline that ends a variable; one behind a backslash belongs to the value. */
 static const char *environment_line_end(const char *p) {
         for (; *p != '\0' && *p != '\n'; p++)

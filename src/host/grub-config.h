@@ -28,6 +28,14 @@
 int grub_config_parse(const char *path, const char *text, size_t size, const char *saved_entry,
                       BootEntries *ret);
 
+/*
+ * The text of grub.cfg with @arguments in place of ours, in each line of a kernel that has some;
+ * all else stays byte for byte. For when the tool that makes it cannot be run: what it would make
+ * of other settings that have changed is not in there. Returns 0 or -ENOMEM.
+ */
+int grub_config_replace(const char *text, size_t size, char *const *arguments, char **ret,
+                        size_t *ret_size);
+
 /* The value of @name in a grubenv block, to be freed. Returns 0, -ENOENT or -ENOMEM. */
 int grub_environment_get(const char *text, const char *name, char **ret);
 

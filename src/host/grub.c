@@ -475,5 +475,6 @@ const BootLoaderOps grub_ops = {
         .tool_name = grub_tool_name,
         .check_tool = grub_check_tool,
         .generate = grub_generate,
+        .patch = grub_config_replace,
         .clean = grub_clean,
 };

@@ -271,6 +271,39 @@ def case_tool_goes_wrong(tree):
     assert not [n for n in tree.state() if n.startswith("var/lib/dmemd/grub")]
 
 
+def case_revert_without_the_tool(tree):
+    """From a rescue system, with a root in which no program runs: the way back is open."""
+    tools = {
+        "missing": None,
+        "is no program of this machine": "\x7fELF is what it begins with\n",
+        "has no shell": "#!/nowhere/sh\n",
+        "misses what it is made of": "#!/bin/sh\nexec no-such-mkconfig -o /boot/grub/grub.cfg\n",
+    }
+    write(tree.root / "etc/grub.d/42_custom", "#!/bin/sh\ncat <<'EOF'\nmenuentry 'a  dmemd entry' {\n"
+          "\tlinux  /vmlinuz  x='a  b'\tro\n}\n# dmem=9G\nEOF\n", 0o755)
+    tree.run_in("/usr/sbin/update-grub", check=True)
+    for plan_before in ("", "dmem=2G"):
+        if plan_before:
+            tree.configure("[Dmem]\nSize=2G\n")
+            expect(tree.run("apply"), 0)
+        tree.configure("[BootLoader]\nType=grub\n[Dmem]\nSize=3G\n")
+        before = tree.state()
+        for name, script in tools.items():
+            expect(tree.run("apply"), 0)
+            tree.set_tool(script)
+            applied = tree.state()
+            expect(tree.run("revert"), 1, "update-grub", "revert --without-tool")
+            expect_unchanged(tree, applied)
+            expect(tree.run("revert", "--without-tool", "--dry-run"), 0, f"/{CONFIG} would be changed",
+                   stream="stdout")
+            expect_unchanged(tree, applied)
+            expect(tree.run("revert", "--without-tool"), 0, f"/{CONFIG} changed and read back",
+                   "update-grub once the host is up", stream="stdout")
+            changed = [n for n in difference(before, tree.state()) if not n.startswith("var/")]
+            assert not changed, f"{name}: {changed}"
+            tree.restore_tool()
+
+
 def case_interrupted_by_the_user(tree):
     tree.set_tool("#!/bin/sh\ntouch /tmp/started\nsleep 60\n")
     before = tree.state()
