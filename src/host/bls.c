@@ -24,6 +24,7 @@
 #include "host/bls-host.h"
 #include "host/bootloader-ops.h"
 #include "host/grub-config.h"
+#include "host/host-dmem.h"
 #include "host/kernel-cmdline.h"
 #include "host/kernel-support.h"
 #include "plan/cmdline.h"
@@ -424,6 +425,34 @@ static int bls_asked(const BootLoader *loader, const BootFiles *files, char ***r
         return cmdline_extract("", ret);
 }
 
+/*
+ * The template that apply made would be gone, and until the next boot kernel-install would take the
+ * arguments of this one: ours, too.
+ */
+static int bls_going_back(const BootLoader *loader, BootFiles *files) {
+        _cleanup_(strv_freep) char **booted = NULL;
+        int r;
+
+        r = root_exists(loader->root_fd, VENDOR_TEMPLATE);
+        if (r == 0)
+                r = host_load_booted(loader->root_fd, &booted);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || !booted || !booted[0])
+                return 0;
+        for (size_t i = 0; i < files->n_items; i++) {
+                BootFile *file = files->items + i;
+
+                if (!streq(file->path, TEMPLATE) || file->after || !file->before)
+                        continue;
+                r = kernel_cmdline_replace(file->before, no_arguments, &file->after);
+                if (r < 0)
+                        return r;
+                file->after_size = strlen(file->after);
+        }
+        return 0;
+}
+
 /* An entry in one of the folders that the boot loader reads, with no way out of it. */
 static bool is_entry_path(const BlsHost *host, const char *path) {
         size_t length = strlen(path);
@@ -476,6 +505,7 @@ const BootLoaderOps bls_ops = {
         .foreign = bls_foreign,
         .prepare = bls_prepare,
         .asked = bls_asked,
+        .going_back = bls_going_back,
         .owns = bls_owns,
         .clean = bls_clean,
 };
@@ -492,6 +522,7 @@ const BootLoaderOps kernel_install_ops = {
         .foreign = bls_foreign,
         .prepare = bls_prepare,
         .asked = bls_asked,
+        .going_back = bls_going_back,
         .owns = bls_owns,
         .clean = bls_clean,
 };

@@ -1002,6 +1002,8 @@ int boot_change_from_previous(int root_fd, BootLoader *loader, const char *text,
                 r = boot_loader_asked(loader, &change.settings, &change.arguments_after);
         if (r >= 0 && boot_loader_shares_files(loader))
                 r = share_settings(loader, &written, &change);
+        if (r >= 0)
+                r = boot_loader_going_back(loader, &change.settings);
         if (r < 0)
                 return r;
         *ret = change;

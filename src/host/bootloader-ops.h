@@ -30,6 +30,7 @@ typedef struct BootLoaderOps {
         int (*explain_difference)(BootLoader *loader, Findings *findings); /* may be NULL */
         int (*prepare)(BootLoader *loader, char *const *arguments, BootFiles *ret);
         int (*asked)(const BootLoader *loader, const BootFiles *files, char ***ret);
+        int (*going_back)(const BootLoader *loader, BootFiles *files); /* may be NULL */
         bool (*owns)(const BootLoader *loader, const char *path);
         /* NULL where nothing is generated: */
         const char *(*tool_name)(const BootLoader *loader);

@@ -190,6 +190,10 @@ int boot_loader_asked(const BootLoader *loader, const BootFiles *files, char ***
         return loader->ops->asked(loader, files, ret);
 }
 
+int boot_loader_going_back(const BootLoader *loader, BootFiles *files) {
+        return loader->ops->going_back ? loader->ops->going_back(loader, files) : 0;
+}
+
 bool boot_loader_owns(const BootLoader *loader, const char *path) {
         return loader->ops->owns(loader, path);
 }

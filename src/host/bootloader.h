@@ -101,6 +101,12 @@ int boot_loader_prepare(BootLoader *loader, char *const *arguments, BootFiles *r
 int boot_loader_asked(const BootLoader *loader, const BootFiles *files, char ***ret);
 
 /*
+ * @files are to become what they were before an apply: changes what would bring our arguments back
+ * later. Returns 0 or -ENOMEM.
+ */
+int boot_loader_going_back(const BootLoader *loader, BootFiles *files);
+
+/*
  * Others write in the same files: to go back is to put back our arguments, not the whole content.
  */
 bool boot_loader_shares_files(const BootLoader *loader);

@@ -237,6 +237,29 @@ def case_revert_to_nothing(tree):
         shutil.rmtree(tree.root / "boot")
 
 
+def case_revert_while_ours_are_booted(tree):
+    """Without a template kernel-install would hand the arguments of this boot to the next kernel."""
+    for prepare in (tree.fedora, tree.systemd_boot):
+        prepare()
+        before = tree.state()
+        expect(tree.run("apply"), 0)
+        tree.write("proc/cmdline", f"root=/dev/booted {PLANNED} quiet\n")
+        expect(tree.run("revert"), 0, f"/{CMDLINE} written", "Reboot required", stream="stdout")
+        assert "root=" in tree.read(CMDLINE) and not ours(tree.read(CMDLINE)), tree.read(CMDLINE)
+        tree.write("proc/cmdline", "root=/dev/booted quiet\n")
+        expect_same(before, tree.state(), [CMDLINE])
+        # One of the vendor's is taken instead: then ours goes
+        tree.clear()
+        prepare()
+        tree.write("usr/lib/kernel/cmdline", "root=/dev/vendor\n")
+        expect(tree.run("apply"), 0)
+        tree.write("proc/cmdline", f"root=/dev/booted {PLANNED} quiet\n")
+        expect(tree.run("revert"), 0, f"/{CMDLINE} removed", stream="stdout")
+        (tree.root / "usr/lib/kernel/cmdline").unlink()
+        tree.write("proc/cmdline", "root=/dev/booted quiet\n")
+        tree.clear()
+
+
 def case_fedora_with_a_template(tree):
     tree.fedora()
     tree.write(CMDLINE, "# ours are added\nroot=UUID=a ro\n  rhgb quiet")
@@ -471,6 +494,25 @@ def case_new_kernel_without_ours(tree):
     expect(tree.run("apply"), 0, f"/{new} written", stream="stdout")
     expect(tree.run("revert"), 0)
     (tree.root / new).unlink()
+    expect_same(before, tree.state())
+
+
+def case_all_entries_written_anew(tree):
+    """As grub2-mkconfig does it: from etc/default/grub, which knows nothing of ours."""
+    tree.fedora()
+    before = tree.state()
+    expect(tree.run("apply"), 0)
+    for mkconfig in range(2):
+        for name, text in tree.entries().items():
+            line = option_lines(text)[0]
+            tree.write(f"{ENTRIES}/{name}", text.replace(line, "root=UUID=a ro rhgb quiet"))
+        assert tree.json("plan")["changed"] is True
+        expect(tree.run("verify"), 3, "dmemctl apply", stream="stdout")
+        assert tree.json("status")["state"] != "pending-reboot"
+        if mkconfig == 0:
+            expect(tree.run("apply"), 0, "written", stream="stdout")
+            assert tree.json("verify")["configured_as_planned"] is True
+    expect(tree.run("revert"), 0)
     expect_same(before, tree.state())
 
 
