@@ -38,6 +38,9 @@
 
 #define PATH_ROOM 512
 
+/* Settings that read settings that read settings: beyond that somebody goes round in circles. */
+#define INCLUDE_DEPTH_MAX 4
+
 DEFINE_CLEANUP(char **, strv_free);
 
 /* Debian and SUSE name the same things differently. */
@@ -242,7 +245,40 @@ static int grub_configured(BootLoader *loader, char ***ret) {
         return boot_entries_take_default(&entries, ret);
 }
 
-static int find_in_file(BootLoader *loader, const char *path, ShellText kind,
+static int find_in_text(BootLoader *loader, const char *path, ShellText kind, unsigned depth,
+                        ForeignArguments *ret);
+
+/* The files that settings read by `. /FILE`; what is not said in full cannot be followed. */
+static int find_in_included(BootLoader *loader, char *text, unsigned depth, ForeignArguments *ret) {
+        static const char *const commands[] = { ". ", "source " };
+
+        for (char *line = text, *next; line; line = next) {
+                next = strchr(line, '\n');
+                if (next)
+                        *next++ = '\0';
+                for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
+                        char *path = strstr(line, commands[i]);
+                        int r;
+
+                        if (!path || memchr(line, '#', (size_t)(path - line)) ||
+                            (path > line && !strchr(" \t;&|{", path[-1])))
+                                continue;
+                        path += strlen(commands[i]);
+                        path += strspn(path, " \t\"'");
+                        path[strcspn(path, " \t\r\"';&|")] = '\0';
+                        if (*path != '/' || strchr(path, '$'))
+                                continue;
+                        r = find_in_text(loader, path + strspn(path, "/"), SHELL_TEXT_SETTINGS,
+                                         depth + 1, ret);
+                        if (r < 0)
+                                return r;
+                        break;
+                }
+        }
+        return 0;
+}
+
+static int find_in_text(BootLoader *loader, const char *path, ShellText kind, unsigned depth,
                         ForeignArguments *ret) {
         _cleanup_free_ char *text = NULL;
         int r;
@@ -251,9 +287,16 @@ static int find_in_file(BootLoader *loader, const char *path, ShellText kind,
         /* What only root may read, only root's apply can look at; a dry run goes on without */
         if (r == -ENOENT || r == -EISDIR || r == -EBADFD || r == -EACCES)
                 return 0;
-        if (r < 0)
+        if (r >= 0)
+                r = grub_find_arguments(path, text, kind, ret);
+        if (r < 0 || kind != SHELL_TEXT_SETTINGS || depth == INCLUDE_DEPTH_MAX)
                 return r;
-        return grub_find_arguments(path, text, kind, ret);
+        return find_in_included(loader, text, depth, ret);
+}
+
+static int find_in_file(BootLoader *loader, const char *path, ShellText kind,
+                        ForeignArguments *ret) {
+        return find_in_text(loader, path, kind, 0, ret);
 }
 
 static bool is_settings_dropin(const char *name) {
@@ -319,14 +362,17 @@ static int find_override(BootLoader *loader, const char *path, Findings *finding
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         for (char *line = text, *next; line; line = next, number++) {
-                const char *value;
+                const char *start;
 
                 next = strchr(line, '\n');
                 if (next)
                         *next++ = '\0';
-                value = startswith(line + strspn(line, " \t"), name);
-                if (!value || *value != '=' || strstr(value, "$GRUB_CMDLINE_LINUX_DEFAULT") ||
-                    strstr(value, "${GRUB_CMDLINE_LINUX_DEFAULT"))
+                start = strstr(line, name);
+                if (!start || start[strlen(name)] != '=' ||
+                    (start > line && !strchr(" \t;&|{", start[-1])) ||
+                    memchr(line, '#', (size_t)(start - line)) ||
+                    strstr(start + 1, "$GRUB_CMDLINE_LINUX_DEFAULT") ||
+                    strstr(start + 1, "${GRUB_CMDLINE_LINUX_DEFAULT"))
                         continue;
                 r = boot_override_add(findings, path, number, name);
                 if (r < 0)

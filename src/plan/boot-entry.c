@@ -91,6 +91,14 @@ static int add_difference(const BootEntry *entry, char *const *arguments, Findin
                             *wanted ? wanted : "none", *wanted ? "`" : "", what_to_do(entry));
 }
 
+static int add_no_kernel(const BootEntry *entry, Findings *findings) {
+        return findings_add(findings, "no-entry", SEVERITY_ERROR, -1,
+                            "%s, line %u: entry '%s', which boots by default, starts no kernel of "
+                            "this system itself (but a hypervisor or another system): let another "
+                            "entry boot by default",
+                            entry->path, entry->line, entry->title);
+}
+
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings) {
         bool as_planned = true, any = false;
         int r;
@@ -99,6 +107,12 @@ int boot_entries_check(const BootEntries *entries, char *const *arguments, Findi
                 const BootEntry *entry = entries->items + i;
                 char *const *wanted = NULL;
 
+                if (!entry->kernel && entry->is_default && arguments && *arguments) {
+                        as_planned = false;
+                        r = findings ? add_no_kernel(entry, findings) : 0;
+                        if (r < 0)
+                                return r;
+                }
                 if (!entry->kernel)
                         continue;
                 if (gets_arguments(entry)) {
