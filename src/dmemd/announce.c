@@ -37,6 +37,12 @@ char *announce_summary(const Status *status) {
         return TAKE_PTR(text);
 }
 
+/* Bytes that were asked for and granted say nothing of a node that has too few huge pages. */
+static bool is_about_reservation(const Finding *finding) {
+        return finding->node < 0 || streq(finding->code, "granted-less") ||
+               streq(finding->code, "granted-more");
+}
+
 /* The fields of an entry: what was asked for and granted, of one node or of the whole host. */
 typedef struct Fields {
         char node[sizeof("DMEM_NODE=") + 3 * sizeof(int)];
@@ -46,7 +52,7 @@ typedef struct Fields {
         char *list[5];
 } Fields;
 
-static char *const *fields_fill(Fields *f, const Status *status, int node_id) {
+static char *const *fields_fill(Fields *f, const Status *status, int node_id, bool with_bytes) {
         const StatusNode *node = node_id < 0 ? NULL : status_find_node(status, (unsigned)node_id);
         MaybeBytes requested = node ? node->booted : status->requested;
         MaybeBytes granted = node ? node->granted : status->granted;
@@ -58,12 +64,12 @@ static char *const *fields_fill(Fields *f, const Status *status, int node_id) {
                 (void)snprintf(f->node, sizeof(f->node), "DMEM_NODE=%d", node_id);
                 f->list[n++] = f->node;
         }
-        if (requested.known) {
+        if (with_bytes && requested.known) {
                 (void)snprintf(f->requested, sizeof(f->requested), "DMEM_REQUESTED=%" PRIu64,
                                requested.bytes);
                 f->list[n++] = f->requested;
         }
-        if (granted.known) {
+        if (with_bytes && granted.known) {
                 (void)snprintf(f->granted, sizeof(f->granted), "DMEM_GRANTED=%" PRIu64,
                                granted.bytes);
                 f->list[n++] = f->granted;
@@ -87,11 +93,11 @@ static void announce_in_force(const Status *status) {
         Fields fields;
 
         if (status->granted.bytes == 0) {
-                log_event(LOG_NOTICE, MESSAGE_IN_FORCE, fields_fill(&fields, status, -1),
+                log_event(LOG_NOTICE, MESSAGE_IN_FORCE, fields_fill(&fields, status, -1, true),
                           "The plan is in force: this boot has the arguments that are configured");
                 return;
         }
-        log_event(LOG_NOTICE, MESSAGE_IN_FORCE, fields_fill(&fields, status, -1),
+        log_event(LOG_NOTICE, MESSAGE_IN_FORCE, fields_fill(&fields, status, -1, true),
                   "The plan is in force: %s reserved on %zu %s, %s of struct pages saved",
                   format_size_rounded(granted, status->granted.bytes), n, n == 1 ? "node" : "nodes",
                   format_size_rounded(saved, status->metadata_saved.bytes));
@@ -103,11 +109,11 @@ static void announce_degraded(const Status *status) {
 
         if (status->poisoned.bytes == 0) {
                 log_event(
-                        LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1),
+                        LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1, true),
                         "The plan is in force, but memory that files have is poisoned or retired");
                 return;
         }
-        log_event(LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1),
+        log_event(LOG_WARNING, MESSAGE_DEGRADED, fields_fill(&fields, status, -1, true),
                   "The plan is in force, but %s of the reserved memory are poisoned and out of use",
                   format_size_rounded(poisoned, status->poisoned.bytes));
 }
@@ -122,13 +128,15 @@ static void announce_drift(const Status *status) {
 
                 if (!counts_as_drift(finding))
                         continue;
-                log_event(LOG_WARNING, MESSAGE_DRIFT, fields_fill(&fields, status, finding->node),
-                          "Drift: %s", finding->message);
+                log_event(
+                        LOG_WARNING, MESSAGE_DRIFT,
+                        fields_fill(&fields, status, finding->node, is_about_reservation(finding)),
+                        "Drift: %s", finding->message);
                 n++;
         }
         if (n == 0)
-                log_event(LOG_WARNING, MESSAGE_DRIFT, fields_fill(&fields, status, -1), "Drift: %s",
-                          status->advice);
+                log_event(LOG_WARNING, MESSAGE_DRIFT, fields_fill(&fields, status, -1, true),
+                          "Drift: %s", status->advice);
 }
 
 static void announce_state(const Status *status) {

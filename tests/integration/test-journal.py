@@ -74,6 +74,16 @@ class JournalTest(unittest.TestCase):
         self.assertEqual(entries[0]["PRIORITY"], "4")
         self.assertIn("Node 1", entries[0]["MESSAGE"])
 
+    def test_drift_of_huge_pages(self):
+        """What is reserved on that node is another matter."""
+        self.tree.cmdline("dmem=0:4G,1:6G hugepagesz=2M hugepages=1:5")
+        self.tree.write("sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages", "3\n")
+        self.start()
+        entries = [e for e in self.wait("DRIFT") if "huge pages" in e["MESSAGE"]]
+        self.assertEqual([e["DMEM_NODE"] for e in entries], ["1"])
+        self.assertNotIn("DMEM_REQUESTED", entries[0])
+        self.assertNotIn("DMEM_GRANTED", entries[0])
+
     def test_drift_of_the_host(self):
         self.tree.cmdline("dmem=banana")
         self.tree.write("proc/iomem", "00000000-00000000 : System RAM\n")
