@@ -198,7 +198,7 @@ unlock:
 	return done ?: ret;
 }
 
-/* Programs are mapped privately. Found out by execve() itself, that would cost the process its life. */
+/* Programs are mapped privately. If execve() found out by itself, the process would be dead. */
 static int dmemfs_open(struct inode *inode, struct file *file)
 {
 	if (file->f_flags & __FMODE_EXEC)
