@@ -148,7 +148,9 @@ static int on_tell(sd_event_source *source, void *userdata) {
                 m->told = m->status;
         }
         announce(m->status, &m->announced);
-        textfile_write(m);
+        /* Not with half of what there is to say */
+        if (m->ready)
+                textfile_write(m);
         set_status_line(m);
         return 0;
 }
@@ -343,24 +345,23 @@ int manager_start(Manager *m) {
 
 /* From here on everybody can ask, and hears of what happens. */
 static void get_ready(Manager *m) {
+        m->ready = true;
         poison_look(m, 0);
         m->told_events = bus_bytes(poison_count(m));
+        textfile_write(m);
         (void)sd_notify(false, "READY=1");
 }
 
 /* As sd_event_loop(), but that we are ready once we are on the bus, or know that we will not be. */
 static int run(Manager *m) {
         uint64_t now = now_usec(m), give_up = now + START_USEC;
-        bool ready = false;
         int code, r;
 
         while (sd_event_get_state(m->event) != SD_EVENT_FINISHED) {
                 now = now_usec(m);
-                if (!ready && (m->bus_named || m->bus_failed || now >= give_up)) {
+                if (!m->ready && (m->bus_named || m->bus_failed || now >= give_up))
                         get_ready(m);
-                        ready = true;
-                }
-                r = sd_event_run(m->event, ready ? UINT64_MAX : give_up - now);
+                r = sd_event_run(m->event, m->ready ? UINT64_MAX : give_up - now);
                 if (r < 0)
                         return r;
         }

@@ -55,6 +55,7 @@ typedef struct Manager {
         bool look_failed;     /* the last time, and that was said */
         char *plan_json;      /* GetPlan() of this status; NULL: not computed yet */
         char *announced;      /* what the journal was told last, see announce.h */
+        bool ready;           /* systemd was told so */
         bool textfile_failed; /* the last time, and that was said */
         Poison *poison;       /* see poison.h */
 } Manager;
