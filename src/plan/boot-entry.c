@@ -197,10 +197,10 @@ int boot_entries_check_kernels(const BootEntries *entries, char *const *argument
                         continue;
                 last = entry;
                 r = findings_add(findings, "kernel-without-dmem", SEVERITY_WARNING, -1,
-                                 "%s, line %u: the kernel of entry '%s'%s does not know dmem= "
+                                 "%s, line %u: the kernel %s of entry '%s'%s does not know dmem= "
                                  "(CONFIG_DMEM is not set): booted by it, the host has no "
                                  "reservation",
-                                 entry->path, entry->line, entry->title,
+                                 entry->path, entry->line, entry->kernel, entry->title,
                                  entry->is_default ? ", which boots by default," : "");
                 if (r < 0)
                         return r;
