@@ -127,6 +127,7 @@ int verb_retire(Dmemctl *d, int argc, char *argv[]) {
         if (r != 0)
                 return r;
         (void)clock_gettime(CLOCK_REALTIME, &now);
+        ledger_take_back(v.file.ledger, unit.address);
         r = ledger_report(v.file.ledger, &unit, 1,
                           (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000, v.boot);
         unit_user_done(&unit.user);

@@ -183,7 +183,7 @@ static int rebase(Manager *m) {
         problem = ledger_file_problem(&file);
         if (problem)
                 ledger_problem(LOG_WARNING, problem);
-        r = ledger_rebase(p->file.ledger, file.ledger);
+        r = ledger_rebase(p->file.ledger, p->boot, file.ledger);
         if (r < 0)
                 return r;
         p->file.st = file.st;

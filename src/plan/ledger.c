@@ -294,7 +294,15 @@ static void take_user(LedgerUnit *unit, UnitUser *user) {
         *user = (UnitUser){};
 }
 
-static void report(LedgerUnit *unit, Sighting *s, uint64_t now) {
+static void take_back(LedgerUnit *unit) {
+        if (unit->forgotten == LEDGER_NO_BOOT)
+                return;
+        unit->forgotten = LEDGER_NO_BOOT;
+        unit->told = false;
+        unit->dirty = true;
+}
+
+static void report(LedgerUnit *unit, Sighting *s, uint64_t now, unsigned boot) {
         unit->last_seen = now;
         unit->node = s->node;
         unit->state = s->state;
@@ -306,10 +314,9 @@ static void report(LedgerUnit *unit, Sighting *s, uint64_t now) {
         unit->retired = s->retired && (unit->retired || unit->first_seen == 0);
         if (unit->first_seen == 0)
                 unit->first_seen = now;
-        if (unit->forgotten != LEDGER_NO_BOOT) {
-                unit->forgotten = LEDGER_NO_BOOT;
-                unit->told = false;
-        }
+        /* What was forgotten in this boot stays so: the kernel has it, and this comes late */
+        if (unit->forgotten != boot)
+                take_back(unit);
         take_user(unit, &s->user);
         unit->dirty = true;
 }
@@ -360,7 +367,7 @@ int ledger_report(Ledger *l, Sighting *sightings, size_t n, uint64_t now, unsign
                                 .forgotten = LEDGER_NO_BOOT,
                         };
                 }
-                report(&merged[n_merged - 1], row[i], now);
+                report(&merged[n_merged - 1], row[i], now, boot);
         }
         while (old < l->n_units)
                 merged[n_merged++] = l->units[old++];
@@ -503,6 +510,13 @@ int ledger_forget(Ledger *l, uint64_t address, unsigned boot) {
         return 1;
 }
 
+void ledger_take_back(Ledger *l, uint64_t address) {
+        LedgerUnit *unit = ledger_find(l, address);
+
+        if (unit)
+                take_back(unit);
+}
+
 int ledger_forget_all(Ledger *l, unsigned boot) {
         int any = 0;
 
@@ -519,8 +533,11 @@ int ledger_forget_all(Ledger *l, unsigned boot) {
 
 /* Two writers */
 
-/* @ours knows something that @unit, the copy of the file, does not. */
-static void overlay(LedgerUnit *unit, LedgerUnit *ours) {
+/*
+ * @ours knows something that @unit, the copy of the file, does not. What was forgotten in this very
+ * boot, @boot of the file, stays so: the kernel tells of it late, but nothing new.
+ */
+static void overlay(LedgerUnit *unit, LedgerUnit *ours, unsigned boot) {
         bool reported = ours->last_seen > unit->last_seen;
 
         unit->state = ours->state;
@@ -532,7 +549,8 @@ static void overlay(LedgerUnit *unit, LedgerUnit *ours) {
                 unit->first_seen = ours->first_seen;
         if (reported) {
                 unit->last_seen = ours->last_seen;
-                unit->forgotten = ours->forgotten;
+                if (unit->forgotten != boot)
+                        unit->forgotten = ours->forgotten;
         }
         take_user(unit, &ours->user);
         unit->dirty = true;
@@ -555,17 +573,17 @@ static int rebase_boots(const Ledger *l, Ledger *file, unsigned *index) {
         return 0;
 }
 
-static void rebase_unit(LedgerUnit *unit, LedgerUnit *ours) {
+static void rebase_unit(LedgerUnit *unit, LedgerUnit *ours, unsigned boot) {
         bool told = unit->told || ours->told;
 
         if (ours->dirty)
-                overlay(unit, ours);
+                overlay(unit, ours, boot);
         unit->dirty |= told != unit->told;
         unit->told = told;
         unit_user_done(&ours->user);
 }
 
-int ledger_rebase(Ledger *l, Ledger *file) {
+int ledger_rebase(Ledger *l, unsigned boot, Ledger *file) {
         _cleanup_free_ unsigned *index = NULL;
         LedgerUnit *merged;
         size_t n = 0, i = 0, k = 0;
@@ -589,7 +607,7 @@ int ledger_rebase(Ledger *l, Ledger *file) {
                                 ours->forgotten = index[ours->forgotten];
                         i++;
                         if (theirs && ours->address == theirs->address)
-                                rebase_unit(theirs, ours);
+                                rebase_unit(theirs, ours, index[boot]);
                         else if (!ours->saved)
                                 merged[n++] = *ours;
                         else

@@ -150,7 +150,8 @@ typedef struct Sighting {
 
 /*
  * Takes in @n events, in any order. New units are added; known ones are updated, and are no longer
- * forgotten. Takes the texts of @sightings. New ones beyond LEDGER_UNITS_MAX are left out.
+ * forgotten, unless that was in @boot, the one that runs: then the event came late. Takes the texts
+ * of @sightings. New ones beyond LEDGER_UNITS_MAX are left out.
  * Returns 0 or -ENOMEM.
  */
 void sightings_free(Sighting *sightings, size_t n);
@@ -204,12 +205,15 @@ int ledger_set_users(Ledger *l, Sighting *users, size_t n);
 int ledger_forget(Ledger *l, uint64_t address, unsigned boot);
 int ledger_forget_all(Ledger *l, unsigned boot); /* returns 1 if there were any */
 
+/* Somebody wants it out of use after all: it is not forgotten any more, if it was. */
+void ledger_take_back(Ledger *l, uint64_t address);
+
 /*
  * Somebody else has written the file, which now says @file: keeps from @l what the file has never
- * had, and what we know better. Boots are matched by their id. @l takes the place of @file, whose
- * content is used up. Returns 0 or -ENOMEM.
+ * had, and what we know better. Boots are matched by their id; @boot is the one that runs, an index
+ * in @l. @l takes the place of @file, whose content is used up. Returns 0 or -ENOMEM.
  */
-int ledger_rebase(Ledger *l, Ledger *file);
+int ledger_rebase(Ledger *l, unsigned boot, Ledger *file);
 
 /* After the file was written or read: it has all that is here. */
 void ledger_mark_saved(Ledger *l);

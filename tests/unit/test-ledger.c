@@ -214,9 +214,12 @@ TEST(forget) {
         EXPECT_STREQ("this one", l->boots[index].id, "c");
         EXPECT_STREQ("that one", l->boots[l->units[0].boot].id, "a");
         EXPECT_EQ("prune again", ledger_prune(l, index, &index), 0);
-        /* Forgotten, and reported again in the same boot: it is back, and news */
+        /* Forgotten, and reported late: it stays so, until somebody retires it again */
         (void)ledger_forget(l, UNIT_SIZE, index);
         report(l, 20, index, 1, 1);
+        expect("late", l, "1:free/mce/10-20/forgotten 4:free/mce/10-10");
+        ledger_take_back(l, UNIT_SIZE);
+        ledger_take_back(l, 9 * UNIT_SIZE);
         expect("back", l, "1:free/mce/10-20 4:free/mce/10-10");
         EXPECT_EQ("all", ledger_forget_all(l, index), 1);
         EXPECT_EQ("all again", ledger_forget_all(l, index), 0);
@@ -239,7 +242,10 @@ TEST(two_writers) {
         report(l, 20, ours, 2, 2, 5); /* since then */
         l->units[0].told = true;
 
-        /* dmemctl has forgotten 2 and 3 (2 was reported again since), taken out 4, and added 6 */
+        /*
+         * dmemctl has forgotten 2 and 3, taken out 4, and added 6. That 2 was bad was on its way to
+         * us meanwhile: it stays forgotten.
+         */
         (void)ledger_add_boot(file, "new", &theirs);
         EXPECT_EQ("dimms", ledger_set_dimms(file, theirs, &dimms), 1);
         report(file, 10, theirs, 3, 1, 2, 3);
@@ -248,9 +254,9 @@ TEST(two_writers) {
         ledger_find(file, 3 * UNIT_SIZE)->forgotten = theirs;
         ledger_mark_saved(file);
 
-        EXPECT_EQ("rebase", ledger_rebase(l, file), 0);
+        EXPECT_EQ("rebase", ledger_rebase(l, ours, file), 0);
         expect("both", l,
-               "1:free/mce/10-10/told 2:free/mce/10-20 3:free/mce/10-10/forgotten "
+               "1:free/mce/10-10/told 2:free/mce/10-20/forgotten 3:free/mce/10-10/forgotten "
                "5:free/mce/20-20 6:free/mce/30-30");
         EXPECT_STREQ("boot of ours", l->boots[ledger_find(l, 5 * UNIT_SIZE)->boot].id, "new");
         EXPECT_TRUE("modules", l->boots[theirs].dimms_known);
