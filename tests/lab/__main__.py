@@ -51,6 +51,7 @@ examples:
   tools/lab shell --nodes=4G,6G --append=dmem=0:2G,1:4G
   tools/lab shell --nodes=4G/2,2G/0,0/1     one node without CPUs, one without memory
   tools/lab shell --kernel=stock            Debian's own kernel
+  tools/lab shell --loader=systemd-boot     UEFI firmware and systemd-boot instead of BIOS and GRUB
   tools/lab shell --kernel=debug            one that looks for mistakes; give it more memory
   tools/lab run -- numactl --hardware
   tools/lab run --append=dmem=banana -- 'dmesg | grep dmem'
@@ -86,8 +87,17 @@ def add_machine_options(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--boot",
-        choices=("grub", "direct"),
-        help="who starts the kernel: GRUB from the disk, or QEMU (default: grub, with --append direct)",
+        choices=("disk", "direct"),
+        help="who starts the kernel: the loader on the disk, or QEMU (default: disk, with --append direct)",
+    )
+    p.add_argument(
+        "--loader",
+        default="grub-bios",
+        metavar="NAME",
+        help="boot loader on the disk, see tools/build-image --help (default grub-bios)",
+    )
+    p.add_argument(
+        "--suite", default="", help="release of Debian, such as trixie (default: that of this machine)"
     )
     p.add_argument(
         "--cpu", default=DEFAULT_CPU, help=f"CPU model (default {DEFAULT_CPU}; EPYC for AMD, nested KVM)"
@@ -128,9 +138,9 @@ def parse_arguments() -> argparse.Namespace:
             args.nodes = parse_nodes(args.nodes)
         except ValueError as e:
             p.error(f"--nodes: {e}")
-        if args.boot == "grub" and args.append:
-            p.error("--append needs --boot=direct; with GRUB, edit /etc/default/grub in the machine")
-        args.boot = args.boot or ("direct" if args.append else "grub")
+        if args.boot == "disk" and args.append:
+            p.error("--append needs --boot=direct; else change the settings of the boot loader in the machine")
+        args.boot = args.boot or ("direct" if args.append else "disk")
     return args
 
 
@@ -140,7 +150,7 @@ def note(text: str) -> None:
 
 def start_machine(args: argparse.Namespace) -> Machine:
     machine = Machine(
-        image(args.kernel),
+        image(args.kernel, args.loader, args.suite),
         args.nodes,
         boot=args.boot,
         append=" ".join(args.append),

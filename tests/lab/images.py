@@ -14,18 +14,29 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @lru_cache(maxsize=None)
-def image(kernel: str = "dmem") -> Path:
-    """The folder of an image with this source tree; @kernel as in tools/build-image. For dmem,
-    $DMEMD_KERNEL may name another one: the way to try a kernel of one's own."""
+def image(kernel: str = "dmem", loader: str = "grub-bios", suite: str = "") -> Path:
+    """The folder of an image with this source tree; arguments as in tools/build-image. For dmem,
+    $DMEMD_KERNEL may name another kernel: the way to try one of one's own."""
     if kernel == "dmem":
         kernel = os.environ.get("DMEMD_KERNEL", kernel)
+    options = [f"--kernel={kernel}", f"--loader={loader}"]
+    return _made_by("build-image", *options, *([f"--suite={suite}"] if suite else []))
+
+
+@lru_cache(maxsize=None)
+def kernel_files(kernel: str) -> Path:
+    """The folder of a kernel without a disk: vmlinuz, config, version; see tools/build-kernel."""
+    return _made_by("build-kernel", f"--kernel={kernel}")
+
+
+def _made_by(tool: str, *options: str) -> Path:
     done = subprocess.run(
-        [str(SOURCE_ROOT / "tools" / "build-image"), f"--kernel={kernel}"],
+        [str(SOURCE_ROOT / "tools" / tool), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise LabError(f"tools/build-image --kernel={kernel} failed")
+        raise LabError(f"tools/{tool} {' '.join(options)} failed")
     return Path(done.stdout.strip())

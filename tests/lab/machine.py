@@ -141,12 +141,12 @@ def forget_old_machines(keep: int = 20) -> None:
 
 class Machine:
     """
-    image:   folder made by tools/build-image: disk.raw, vmlinuz, kernel-arguments
+    image:   folder made by tools/build-image: disk.raw, vmlinuz, drive, loader
     nodes:   NUMA nodes, as a list or as text (see parse_nodes)
-    boot:    "grub" boots the disk as a real machine does; "direct" hands kernel and command line
-             to QEMU, which is faster and takes `append`
-    append:  kernel arguments; with grub they are put into the lab's own /etc/default/grub.d file
-             of a machine that boots once more, so use direct unless the boot loader matters
+    boot:    "disk" boots as a real machine does, by the firmware and the boot loader that the disk
+             was made for; "direct" hands kernel and command line to QEMU, which is faster and
+             takes `append`
+    append:  kernel arguments; with direct
     bare:    no systemd, only the agent, which is there as soon as the kernel is; with direct
     uefi:    UEFI firmware, which starts the kernel by its EFI stub; with direct
     prealloc: all memory of the machine is there from the start, so that no first touch of it takes
@@ -158,7 +158,7 @@ class Machine:
         image: Union[str, Path],
         nodes: Union[str, Sequence[Node]] = DEFAULT_NODES,
         *,
-        boot: str = "grub",
+        boot: str = "disk",
         append: str = "",
         cpu: str = DEFAULT_CPU,
         bare: bool = False,
@@ -170,11 +170,11 @@ class Machine:
     ):
         self.image = Path(image)
         self.nodes = parse_nodes(nodes) if isinstance(nodes, str) else list(nodes)
-        if boot not in ("grub", "direct"):
-            raise ValueError(f"boot: {boot!r} (allowed: grub, direct)")
-        if boot == "grub" and append:
+        if boot not in ("disk", "direct"):
+            raise ValueError(f"boot: {boot!r} (allowed: disk, direct)")
+        if boot == "disk" and append:
             raise ValueError("kernel arguments can only be given with boot='direct'")
-        if boot == "grub" and (bare or uefi):
+        if boot == "disk" and (bare or uefi):
             raise ValueError("bare and uefi go with boot='direct' only")
         self.boot = boot
         self.append = append
@@ -499,6 +499,7 @@ class Machine:
 
     def _qemu_argv(self, qemu: str, agent_fd: int, monitor_fd: int) -> list[str]:
         drive = (self.image / "drive").read_text().strip()  # virtio or nvme: what the kernel has
+        uefi = self._needs_uefi()
         argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-name", f"dmemd-lab-{self.name}", "-machine", "pc", "-cpu", self.cpu]
         argv += ["-accel", "tcg,thread=multi", "-action", "reboot=shutdown"]
@@ -513,12 +514,13 @@ class Machine:
         argv += ["-blockdev", f"qcow2,node-name=disk,discard=unmap,cache.no-flush=on,"
                  f"file.driver=file,file.filename={self.folder}/disk.qcow2"]
         if drive == "nvme":
-            argv += ["-device", "nvme,drive=disk,serial=lab,share-rw=on"]
-        if drive == "virtio" or self.boot == "grub":
-            # The firmware cannot boot from NVMe once there is much memory, so GRUB sees the same
-            # disk as virtio; a kernel whose disk is NVMe has no driver for it
+            first = ",bootindex=1" if uefi else ""
+            argv += ["-device", f"nvme,drive=disk,serial=lab,share-rw=on{first}"]
+        if drive == "virtio" or (self.boot == "disk" and not uefi):
+            # The BIOS cannot boot from NVMe once there is much memory, so GRUB sees the same disk
+            # as virtio; a kernel whose disk is NVMe has no driver for it
             argv += ["-device", "virtio-blk-pci,drive=disk,bootindex=1,share-rw=on"]
-        if self.uefi:
+        if uefi:
             argv += self._uefi_argv()
         if self.boot == "direct":
             root = {"nvme": "/dev/nvme0n1p1", "virtio": "/dev/vda1"}[drive]
@@ -526,6 +528,11 @@ class Machine:
             append = f"{BASE_ARGUMENTS} root={root} rootfstype=ext4 ro quiet {init}{self.append}".strip()
             argv += ["-kernel", str(self.image / "vmlinuz"), "-append", append]
         return argv + self.qemu_arguments
+
+    def _needs_uefi(self) -> bool:
+        if self.boot == "direct":
+            return self.uefi
+        return (self.image / "loader").read_text().strip() != "grub-bios"
 
     def _uefi_argv(self) -> list[str]:
         firmware = Path("/usr/share/OVMF")

@@ -33,7 +33,9 @@ class Skip(Exception):
 class Scenario:
     kernel = "dmem"
     nodes: Union[str, Sequence[Node]] = DEFAULT_NODES
-    boot = "grub"
+    boot = "disk"
+    loader = "grub-bios"  # on the disk, see tools/build-image
+    suite = ""  # of Debian; that of this machine if empty
     append = ""
     cpu = DEFAULT_CPU
     bare = False
@@ -51,7 +53,7 @@ class Scenario:
     def new_machine(cls, append: Optional[str] = None, qemu_arguments: Sequence[str] = ()) -> Machine:
         """A machine as the class says, but for the kernel arguments if given, and with more of QEMU's."""
         return Machine(
-            image(cls.kernel),
+            image(cls.kernel, cls.loader, cls.suite),
             cls.nodes,
             boot=cls.boot,
             append=cls.append if append is None else append,
@@ -100,6 +102,7 @@ def find(folder: Path) -> list[type[Scenario]]:
             c
             for _, c in inspect.getmembers(module, inspect.isclass)
             if issubclass(c, Scenario) and c.__module__ == module.__name__ and test_names(c)
+            and not c.__name__.startswith("_")  # what others have in common
         ]
         found += sorted(classes, key=lambda c: inspect.getsourcelines(c)[1])
     return found

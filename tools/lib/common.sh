@@ -179,11 +179,13 @@ need_packages() {
         fi
 }
 
-# The sources of the Debian suite $1 that apt is configured with, as one-line entries. A mirror
-# near the machine is taken from its configuration; none is named here.
+# The sources of the Debian suite $1, from where apt gets this machine's own, as one-line entries. A
+# mirror near the machine is taken from its configuration; none is named here.
 debian_sources() {
-        local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+        local keyring=/usr/share/keyrings/debian-archive-keyring.gpg own
         [[ -e $keyring ]] || die "$keyring is missing; install the package debian-archive-keyring"
+        # shellcheck disable=SC1091 # not ours
+        own=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
         # The shell must leave $(...) to apt
         # shellcheck disable=SC2016
         apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' \
@@ -191,8 +193,9 @@ debian_sources() {
                 while read -r uri codename component; do
                         [[ $uri == cdrom:* || $component != main ]] && continue
                         case $codename in
-                        "$1" | "$1-updates" | "$1-security")
-                                printf 'deb [signed-by=%s] %s %s %s\n' "$keyring" "$uri" "$codename" "$component"
+                        "$own" | "$own-updates" | "$own-security")
+                                printf 'deb [signed-by=%s] %s %s %s\n' "$keyring" "$uri" \
+                                        "$1${codename#"$own"}" "$component"
                                 ;;
                         esac
                 done

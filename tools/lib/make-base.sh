@@ -3,8 +3,8 @@
 #
 # make-base.sh SUITE SOURCES OUTPUT.tar: Debian as the lab machines have it, without the project
 #
-# Packages that dmemd needs or deals with, no more; what makes a disk bootable by GRUB on BIOS is
-# left in /usr/lib/dmemd-lab/, because a GRUB of the right version is at hand here.
+# Packages that dmemd needs or deals with, no more; what makes a disk bootable by GRUB is left in
+# /usr/lib/dmemd-lab/, because a GRUB of the right version is at hand here.
 
 set -euo pipefail
 
@@ -14,6 +14,7 @@ packages=(
         dbus
         e2fsprogs
         grub-common
+        grub-efi-amd64-bin
         grub-pc-bin
         grub2-common
         iproute2-
@@ -26,6 +27,7 @@ packages=(
         numactl
         procps
         systemd
+        systemd-boot
         systemd-sysv
         udev
         util-linux
@@ -56,5 +58,8 @@ mmdebstrap --mode=$mode --variant=minbase --include="${packages[*]}" \
                 -o /usr/lib/dmemd-lab/core.img biosdisk part_msdos ext2 normal linux serial \
                 terminal echo test search search_fs_uuid gzio all_video' \
         --customize-hook='cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/usr/lib/dmemd-lab/"' \
+        --customize-hook='chroot "$1" grub-mkimage -O x86_64-efi -p /EFI/debian \
+                -o /usr/lib/dmemd-lab/grubx64.efi part_gpt fat ext2 normal configfile linux serial \
+                terminal echo test search search_fs_uuid gzio all_video' \
         --customize-hook='rm -rf "$1"/var/cache/apt/*.bin "$1"/var/lib/apt/lists/*' \
         "$suite" "$output" "$sources"
