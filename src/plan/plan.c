@@ -464,6 +464,23 @@ static int find_in_use(Planner *pl, uint64_t stays, uint64_t huge) {
                             format_size_rounded(stays_text, stays));
 }
 
+/*
+ * While it boots, the kernel needs the struct pages of all that it has, huge pages included: HVO
+ * gives theirs back only after that. A node that keeps less would not come up.
+ */
+static uint64_t boot_need(const Planner *pl, const PlanNode *n) {
+        return struct_pages_size(n->installed - n->dmem_bytes, pl->plan->page_size);
+}
+
+static uint64_t floor_of(const Planner *pl, const PlanNode *n) {
+        uint64_t share =
+                n->installed / NODE_FLOOR_DIVISOR + (n->installed % NODE_FLOOR_DIVISOR != 0);
+        uint64_t need = boot_need(pl, n), floor = NODE_FLOOR;
+
+        floor = floor < share ? share : floor;
+        return floor < need ? need : floor;
+}
+
 /* A node or host from which nothing is taken is as it was before, however small. */
 static int find_floors(Planner *pl) {
         uint64_t host = 0, huge = 0;
@@ -472,16 +489,13 @@ static int find_floors(Planner *pl) {
 
         for (size_t i = 0; i < pl->plan->n_nodes; i++) {
                 const PlanNode *n = &pl->plan->nodes[i];
-                uint64_t floor = n->installed / NODE_FLOOR_DIVISOR +
-                                 (n->installed % NODE_FLOOR_DIVISOR != 0);
+                uint64_t floor = floor_of(pl, n);
 
                 host = add(host, n->kernel_bytes);
                 huge = add(huge, taken_from(n) - n->dmem_bytes);
                 if (taken_from(n) == 0)
                         continue;
                 any = true;
-                if (floor < NODE_FLOOR)
-                        floor = NODE_FLOOR;
                 if (n->kernel_bytes < floor) {
                         r = find_below_floor(pl, (int)n->id, n->kernel_bytes, floor);
                         if (r < 0)

@@ -23,7 +23,7 @@ static const char *const kind_names[_KIND_MAX] = {
         [KIND_DMEM] = "dmem",
 };
 
-static uint64_t plain_cost(uint64_t bytes, uint64_t page_size) {
+uint64_t struct_pages_size(uint64_t bytes, uint64_t page_size) {
         return bytes / page_size * STRUCT_PAGE_SIZE;
 }
 
@@ -31,11 +31,11 @@ static uint64_t hvo_cost(uint64_t bytes, uint64_t huge_size, uint64_t page_size)
         uint64_t n_pages = bytes / huge_size, rest = bytes % huge_size;
         uint64_t in_pages = bytes - rest;
 
-        if (plain_cost(huge_size, page_size) <= page_size)
-                return plain_cost(bytes, page_size);
+        if (struct_pages_size(huge_size, page_size) <= page_size)
+                return struct_pages_size(bytes, page_size);
         return n_pages * page_size +
                (in_pages / HVO_TABLE_COVERS + (in_pages % HVO_TABLE_COVERS != 0)) * HVO_TABLE_SIZE +
-               plain_cost(rest, page_size);
+               struct_pages_size(rest, page_size);
 }
 
 static uint64_t cost(Kind kind, uint64_t bytes, uint64_t page_size) {
@@ -47,7 +47,7 @@ static uint64_t cost(Kind kind, uint64_t bytes, uint64_t page_size) {
         case KIND_DMEM:
                 return 0;
         default:
-                return plain_cost(bytes, page_size);
+                return struct_pages_size(bytes, page_size);
         }
 }
 
@@ -56,7 +56,7 @@ uint64_t savings_of_hvo(uint64_t n_pages, uint64_t huge_size, uint64_t page_size
 
         if (__builtin_mul_overflow(n_pages, huge_size, &bytes))
                 return 0;
-        return plain_cost(bytes, page_size) - hvo_cost(bytes, huge_size, page_size);
+        return struct_pages_size(bytes, page_size) - hvo_cost(bytes, huge_size, page_size);
 }
 
 int plan_compute_savings(Plan *plan, bool optimize_vmemmap) {
@@ -71,13 +71,13 @@ int plan_compute_savings(Plan *plan, bool optimize_vmemmap) {
         for (size_t i = 0; i < plan->n_nodes; i++) {
                 const PlanNode *n = &plan->nodes[i];
                 uint64_t huge_2m = n->huge_2m * 2 * MiB, huge_1g = n->huge_1g * GiB;
-                uint64_t kernel = plain_cost(n->kernel_bytes, plan->page_size);
+                uint64_t kernel = struct_pages_size(n->kernel_bytes, plan->page_size);
 
                 for (Kind k = 0; k < _KIND_MAX; k++)
                         alternatives[k].metadata_bytes +=
                                 kernel +
                                 cost(k, n->dmem_bytes + huge_2m + huge_1g, plan->page_size);
-                plan->plain_bytes += plain_cost(n->installed, plan->page_size);
+                plan->plain_bytes += struct_pages_size(n->installed, plan->page_size);
                 plan->planned_bytes += kernel +
                                        cost(optimize_vmemmap ? KIND_HUGETLB_2M_HVO : KIND_PLAIN,
                                             huge_2m, plan->page_size) +

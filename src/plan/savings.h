@@ -25,6 +25,9 @@ int plan_compute_savings(Plan *plan, bool optimize_vmemmap);
  */
 const PlanAlternative *plan_hvo_would_do(const Plan *plan);
 
+/* What the descriptions (struct page) of that much memory take, in bytes. */
+uint64_t struct_pages_size(uint64_t bytes, uint64_t page_size);
+
 /* Bytes that HVO saves on @n_pages huge pages of @huge_size. */
 uint64_t savings_of_hvo(uint64_t n_pages, uint64_t huge_size, uint64_t page_size);
 

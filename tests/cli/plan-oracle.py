@@ -244,7 +244,9 @@ class Oracle:
             s = self.shares[n.id]
             kernel = n.installed - s.taken
             host += kernel
-            if s.taken and (kernel < 512 * MiB or Fraction(kernel) < Fraction(n.installed, 128)):
+            at_boot = (n.installed - s.dmem) // self.host.page_size * 64
+            if s.taken and (kernel < 512 * MiB or Fraction(kernel) < Fraction(n.installed, 128) or
+                            kernel < at_boot):
                 self.findings.add(("below-floor", n.id))
         if any(s.taken for s in self.shares.values()):
             if host < 3 * GiB // 2:

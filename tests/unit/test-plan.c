@@ -158,6 +158,13 @@ TEST(plans) {
                   "hugepagesz=1G hugepages=0:64 hugetlb_free_vmemmap=on",
                   "e below-floor 0, e below-floor" },
 
+                { "struct pages of huge pages while it boots", "0:256G",
+                  NOTHING_RESERVED "Reserve=4G\n[Plan]\nBackend=hugetlb\n", 0,
+                  "hugepagesz=2M hugepages=0:129024 hugetlb_free_vmemmap=on", "" },
+                { "less than these", "0:256G",
+                  NOTHING_RESERVED "Reserve=3968M\n[Plan]\nBackend=hugetlb\n[Dmem]\nAlign=128M\n",
+                  0, "hugepagesz=2M hugepages=0:129088 hugetlb_free_vmemmap=on",
+                  "e below-floor 0" },
                 { "nothing", "0:64G", "[Plan]\nBackend=none\n[HugePages]\nPages1G=4\n", 0, "", "" },
                 { "hugetlb", "0:64G 1:64G", "[Plan]\nBackend=hugetlb\n", 0,
                   "hugepagesz=2M hugepages=0:30720,1:31744 hugetlb_free_vmemmap=on", "" },
