@@ -308,15 +308,15 @@ static void report(LedgerUnit *unit, Sighting *s, uint64_t now, unsigned boot) {
         unit->state = s->state;
         if (unit->source == SOURCE_UNKNOWN || s->source == SOURCE_MCE)
                 unit->source = s->source;
+        /* What was forgotten in this boot stays so: the kernel has it, and this comes late */
+        if (unit->forgotten != boot || (unit->retired && !s->retired))
+                take_back(unit);
         /* Now its content is lost, too */
         if (unit->retired && !s->retired)
                 unit->told = false;
         unit->retired = s->retired && (unit->retired || unit->first_seen == 0);
         if (unit->first_seen == 0)
                 unit->first_seen = now;
-        /* What was forgotten in this boot stays so: the kernel has it, and this comes late */
-        if (unit->forgotten != boot)
-                take_back(unit);
         take_user(unit, &s->user);
         unit->dirty = true;
 }
@@ -535,10 +535,12 @@ int ledger_forget_all(Ledger *l, unsigned boot) {
 
 /*
  * @ours knows something that @unit, the copy of the file, does not. What was forgotten in this very
- * boot, @boot of the file, stays so: the kernel tells of it late, but nothing new.
+ * boot, @boot of the file, stays so: the kernel tells of it late, but nothing new. But for a page
+ * that was good when it was retired, and is bad now.
  */
 static void overlay(LedgerUnit *unit, LedgerUnit *ours, unsigned boot) {
         bool reported = ours->last_seen > unit->last_seen;
+        bool worse = unit->retired && !ours->retired;
 
         unit->state = ours->state;
         unit->node = ours->node;
@@ -549,7 +551,7 @@ static void overlay(LedgerUnit *unit, LedgerUnit *ours, unsigned boot) {
                 unit->first_seen = ours->first_seen;
         if (reported) {
                 unit->last_seen = ours->last_seen;
-                if (unit->forgotten != boot)
+                if (unit->forgotten != boot || worse)
                         unit->forgotten = ours->forgotten;
         }
         take_user(unit, &ours->user);

@@ -150,9 +150,9 @@ typedef struct Sighting {
 
 /*
  * Takes in @n events, in any order. New units are added; known ones are updated, and are no longer
- * forgotten, unless that was in @boot, the one that runs: then the event came late. Takes the texts
- * of @sightings. New ones beyond LEDGER_UNITS_MAX are left out.
- * Returns 0 or -ENOMEM.
+ * forgotten, unless that was in @boot, the one that runs: then the event came late (but not that a
+ * retired one has gone bad). Takes the texts of @sightings. New ones beyond LEDGER_UNITS_MAX are
+ * left out. Returns 0 or -ENOMEM.
  */
 void sightings_free(Sighting *sightings, size_t n);
 int ledger_report(Ledger *l, Sighting *sightings, size_t n, uint64_t now, unsigned boot);

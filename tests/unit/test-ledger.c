@@ -218,6 +218,11 @@ TEST(forget) {
         (void)ledger_forget(l, UNIT_SIZE, index);
         report(l, 20, index, 1, 1);
         expect("late", l, "1:free/mce/10-20/forgotten 4:free/mce/10-10");
+        /* It was good when it was retired, and is bad now: that is news */
+        ledger_find(l, UNIT_SIZE)->retired = true;
+        report(l, 20, index, 1, 1);
+        expect("worse", l, "1:free/mce/10-20 4:free/mce/10-10");
+        (void)ledger_forget(l, UNIT_SIZE, index);
         ledger_take_back(l, UNIT_SIZE);
         ledger_take_back(l, 9 * UNIT_SIZE);
         expect("back", l, "1:free/mce/10-20 4:free/mce/10-10");
