@@ -74,6 +74,23 @@ def need(*tools: str) -> None:
             sys.exit(SKIP)
 
 
+def enter_name_spaces(*kinds: str) -> None:
+    """Starts the test again in name spaces of its own, /run and /var/lib empty; or ends it, skipped."""
+    if os.geteuid() != 0:
+        print(f"skipped: needs root, for name spaces ({', '.join(kinds)})")
+        sys.exit(SKIP)
+    options = [f"--{kind}" for kind in kinds]
+    if "DMEMD_TEST_NAMESPACE" not in os.environ:
+        os.environ["DMEMD_TEST_NAMESPACE"] = "1"
+        if subprocess.run(["unshare", *options, "true"], check=False).returncode != 0:
+            print(f"skipped: no name spaces ({', '.join(kinds)}) are to be had here")
+            sys.exit(SKIP)
+        os.execvp("unshare", ["unshare", *options, "--propagation=private", sys.executable,
+                              *sys.argv])
+    for folder in ("/run", "/var/lib"):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+
+
 def wait_for(what: str, condition, timeout: float = TIMEOUT):
     """Until condition() is true; what it then returned."""
     end = time.monotonic() + timeout

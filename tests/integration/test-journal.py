@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree
 from journal_socket import SOCKET, Journal
-from private_bus import Daemon, PrivateBus, SKIP, TIMEOUT, need, wait_for
+from private_bus import Daemon, PrivateBus, TIMEOUT, enter_name_spaces, need, wait_for
 
 DMEMD, DMEMD_SETUP, DMEMCTL, SOURCE_ROOT = "", "", "", pathlib.Path()
 REASONS = {"no-kernel-support", "no-reservation", "no-module", "module-not-loaded",
@@ -152,19 +152,7 @@ class JournalTest(unittest.TestCase):
 
 def main() -> int:
     need("dbus-daemon", "busctl", "unshare", "mount")
-    if os.geteuid() != 0:
-        print("skipped: needs root, for a mount namespace")
-        return SKIP
-    if "DMEMD_TEST_NAMESPACE" not in os.environ:
-        os.environ["DMEMD_TEST_NAMESPACE"] = "1"
-        probe = subprocess.run(["unshare", "--mount", "true"], check=False)
-        if probe.returncode != 0:
-            print("skipped: no mount namespace is to be had here")
-            return SKIP
-        os.execvp("unshare", ["unshare", "--mount", "--propagation=private", sys.executable,
-                              *sys.argv])
-    for folder in ("/run", "/var/lib"):
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    enter_name_spaces("mount")
     os.makedirs(os.path.dirname(SOCKET))
     unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
     return 0

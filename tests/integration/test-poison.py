@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True  # the sources stay as they are
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from host_tree import GiB, HostTree
 from journal_socket import SOCKET, Journal
-from private_bus import Daemon, PrivateBus, SKIP, Signals, TIMEOUT, need, wait_for
+from private_bus import Daemon, PrivateBus, Signals, TIMEOUT, enter_name_spaces, need, wait_for
 
 DMEMD, DMEMD_SETUP, DMEMCTL, SOURCE_ROOT = "", "", "", pathlib.Path()
 BASE = 0x1_0000_0000  # of node 0 in HostTree
@@ -503,19 +503,7 @@ class PoisonTest(unittest.TestCase):
 
 def main() -> int:
     need("dbus-daemon", "busctl", "unshare", "mount")
-    if os.geteuid() != 0:
-        print("skipped: needs root, for namespaces and to send what only root may")
-        return SKIP
-    if "DMEMD_TEST_NAMESPACE" not in os.environ:
-        os.environ["DMEMD_TEST_NAMESPACE"] = "1"
-        probe = subprocess.run(["unshare", "--mount", "--net", "true"], check=False)
-        if probe.returncode != 0:
-            print("skipped: no namespaces are to be had here")
-            return SKIP
-        os.execvp("unshare", ["unshare", "--mount", "--net", "--propagation=private",
-                              sys.executable, *sys.argv])
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib"], check=True)
+    enter_name_spaces("mount", "net")
     os.makedirs(os.path.dirname(SOCKET))
     unittest.main(argv=[sys.argv[0], *sys.argv[5:]], verbosity=2)
     return 0
