@@ -79,13 +79,7 @@ class Demo(Show):
 
     def reboot(self) -> None:
         self.chapter("4. Reboot")
-        print("# reboot", flush=True)
-        begin = time.monotonic()
-        self.machine.reboot()
-        print(f"(took {time.monotonic() - begin:.0f} s)\n")
-        self.shell("cat /proc/cmdline")
-        booted = self.machine.read("/proc/cmdline").split()
-        self.hold(all(a in booted for a in self.arguments), "the machine did not boot with the plan")
+        self.reboot_with(self.arguments, "the plan")
 
     def status(self) -> None:
         self.chapter("5. In force", "What was configured, what was booted and what the kernel granted.")

@@ -123,13 +123,7 @@ class StockDemo(Show):
 
     def reboot(self) -> None:
         self.chapter("4. Reboot")
-        print("# reboot", flush=True)
-        begin = time.monotonic()
-        self.machine.reboot()
-        print(f"(took {time.monotonic() - begin:.0f} s)\n")
-        self.shell("cat /proc/cmdline")
-        booted = self.machine.read("/proc/cmdline").split()
-        self.hold(all(a in booted for a in self.arguments), "the machine did not boot with these arguments")
+        self.reboot_with(self.arguments, "these arguments")
 
     def in_force(self) -> None:
         self.chapter("5. In force", "The module has claimed the ranges; not even root reads them by /dev/mem.")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 
 from .machine import GIB, KIB, MIB, Machine, Result, parse_nodes
 
@@ -45,6 +46,16 @@ class Show:
         if check:
             self.hold(r.ok, f"'{command}' ends with status {r.status}")
         return r
+
+    def reboot_with(self, arguments: list[str], what: str) -> None:
+        """Reboots the machine, which must boot with these; @what they are called."""
+        print("# reboot", flush=True)
+        begin = time.monotonic()
+        self.machine.reboot()
+        print(f"(took {time.monotonic() - begin:.0f} s)\n")
+        self.shell("cat /proc/cmdline")
+        booted = self.machine.read("/proc/cmdline").split()
+        self.hold(all(a in booted for a in arguments), f"the machine did not boot with {what}")
 
     def hold(self, condition: object, otherwise: str) -> None:
         if not condition:
