@@ -151,9 +151,14 @@ static int parse_user(char *line, Sighting *ret) {
                 if (!words[i])
                         return -EBADMSG;
         }
-        if (!rest || parse_unit_address(words[0], &ret->address) < 0 || !is_device(words[1]) ||
-            parse_u64(words[2], &ret->user.inode) < 0 || !startswith(words[3], "0x") ||
-            parse_hex(words[3], &ret->user.offset) < 0 || !are_processes(words[4]))
+        if (!rest || parse_unit_address(words[0], &ret->address) < 0)
+                return -EBADMSG;
+        /* Its file comes or goes just now */
+        if (streq(words[1], "-"))
+                return 0;
+        if (!is_device(words[1]) || parse_u64(words[2], &ret->user.inode) < 0 ||
+            !startswith(words[3], "0x") || parse_hex(words[3], &ret->user.offset) < 0 ||
+            !are_processes(words[4]))
                 return -EBADMSG;
         r = set_text(&ret->user.device, words[1]);
         if (r >= 0 && !streq(words[4], "-"))
