@@ -19,7 +19,7 @@
 #define WORK_FACTOR 4
 #define WORK_USEC_MAX (UINT64_C(5) * 1000 * 1000)
 
-/* The same for writing: at most an eleventh. */
+/* The same for writing: at most an eleventh. What comes after a quiet time is written at once. */
 #define SAVE_USEC (UINT64_C(1000) * 1000)
 #define SAVE_FACTOR 10
 #define SAVE_RETRY_USEC (UINT64_C(30) * 1000 * 1000)
@@ -46,6 +46,7 @@ struct Poison {
         uint64_t looked_usec; /* when ledger and lists agreed; 0: never */
         uint64_t work_usec;   /* what the last work took */
         uint64_t save_usec;   /* what the last writing took */
+        uint64_t saved_usec;  /* when that was; 0: never */
         bool look_failed, save_failed;
 };
 
@@ -228,7 +229,8 @@ static void save(Manager *m, uint64_t timeout_usec) {
                 return;
         }
         r = lock < 0 ? lock : save_locked(m);
-        p->save_usec = clock_usec(CLOCK_MONOTONIC) - start;
+        p->saved_usec = clock_usec(CLOCK_MONOTONIC);
+        p->save_usec = p->saved_usec - start;
         if (r < 0) {
                 save_failed(m, r);
                 return;
@@ -244,11 +246,13 @@ static int on_save(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void save_soon(Poison *p) {
-        uint64_t usec = p->save_usec * SAVE_FACTOR;
+        uint64_t usec = p->save_usec * SAVE_FACTOR, now = clock_usec(CLOCK_MONOTONIC), due = 0;
 
         if (p->save_failed || !ledger_is_dirty(p->file.ledger))
                 return; /* then it is tried again anyway */
-        arm(p->save_source, usec > SAVE_USEC ? usec : SAVE_USEC);
+        if (p->saved_usec > 0)
+                due = p->saved_usec + (usec > SAVE_USEC ? usec : SAVE_USEC);
+        arm(p->save_source, due > now ? due - now : 0);
 }
 
 /* Events */
@@ -319,13 +323,12 @@ static int take_in_events(Poison *p) {
 
 /* The kernel's lists */
 
-/* Does nobody know who uses one of the units of which nobody was told yet? */
+/* Does nobody know who uses one of the units? */
 static bool lacks_users(const Ledger *l, unsigned node) {
         for (size_t i = 0; i < l->n_units; i++) {
                 const LedgerUnit *unit = &l->units[i];
 
-                if (!unit->told && unit->node == node && unit->state == UNIT_USED &&
-                    !unit->user.file)
+                if (unit->node == node && unit->state == UNIT_USED && !unit->user.device)
                         return true;
         }
         return false;

@@ -104,6 +104,13 @@ if [ "$(id -u)" = 0 ]; then
                 fail "/var/lib/dmemd/ledger/ does not belong to the user of the daemon"
 fi
 
+# udev takes what it does not understand for a comment; older ones cannot check it.
+rules=$root/usr/lib/udev/rules.d/60-dmemd.rules
+grep -q '^ACTION=="add", SUBSYSTEM=="dmem"' "$rules" || fail "no rule for the devices"
+if udevadm verify --help >/dev/null 2>&1; then
+        udevadm verify --no-summary "$rules" || fail "udevadm verify $rules"
+fi
+
 policy=$root/usr/share/dbus-1/system.d/org.dmemd1.conf
 if command -v xmllint >/dev/null; then
         xmllint --nonet --noout "$policy" || fail "$policy"

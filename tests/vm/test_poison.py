@@ -59,6 +59,7 @@ class Poison(PoisonScenario):
         "test_firmware_reports",
         "test_a_page_in_use",
         "test_who_it_was",
+        "test_who_it_was_after_a_crash",
         "test_storm",
         "test_reboot",
         "test_forget",
@@ -146,6 +147,13 @@ class Poison(PoisonScenario):
         self.equal(unit["offset"], entry["DMEM_OFFSET"], "offset in dmemctl poisoned")
         self.equal([p["command"] for p in unit["processes"]], ["dmem-touch"], "processes")
         self.equal(self.bus_property("MissedEvents"), "0", "missed events")
+
+    def test_who_it_was_after_a_crash(self) -> None:
+        """dmemd ends before the page is in the ledger: the kernel still knows who has it."""
+        self.wait_until("ledger", f"grep -q {self.page:#x} {LEDGER}")
+        self.machine.run("systemctl kill -s KILL dmemd.service; systemctl stop dmemd.service; "
+                         f"sed -i /{self.page:#x}/d {LEDGER}; systemctl start dmemd.service")
+        self.wait_until("ledger", f"grep {self.page:#x} {LEDGER} | grep -q /victim")
 
     def storm(self, first: int, meanwhile: str) -> None:
         """Many pages go bad, one in eight by an error, while something happens to dmemd."""
