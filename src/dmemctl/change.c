@@ -2,6 +2,7 @@
 
 #include "dmemctl/change.h"
 #include "basic/root-fs.h"
+#include "host/journal.h"
 #include "host/plan-json.h"
 #include "host/state.h"
 #include "plan/cmdline.h"
@@ -243,6 +244,18 @@ int change_run(Change *c) {
         if (r != -EINTR)
                 say_way_out(c);
         return EXIT_FAILURE;
+}
+
+void change_log(const Change *c, const char *message_id, const char *what) {
+        _cleanup_free_ char *arguments = NULL;
+
+        if (!c->changed || !writes(c->d) || !streq(c->d->root, "/"))
+                return;
+        arguments = arguments_join(c->boot.arguments_after);
+        if (!arguments)
+                return;
+        (void)journal_send(LOG_NOTICE, message_id, NULL, "%s, the next boot %s%s", what,
+                           *arguments ? "gets " : "reserves nothing", arguments);
 }
 
 /* A text taken apart into lines that keep their newline. */

@@ -49,6 +49,12 @@ void change_say_findings(const Change *c);
 /* Carries out c->boot. */
 int change_run(Change *c);
 
+/*
+ * Tells the journal of a change of this host that was carried out: @what, and what the next boot
+ * gets. Nothing if nothing had to change.
+ */
+void change_log(const Change *c, const char *message_id, const char *what);
+
 /* Says what was done or what would be, in words, as a diff or as JSON. */
 int change_print(const Change *c);
 

@@ -2,7 +2,7 @@
 
 #include "basic/root-fs.h"
 #include "dmemctl/change.h"
-#include "host/journal.h"
+#include "host/message-ids.h"
 #include "host/state-json.h"
 #include "host/state.h"
 #include "plan/cmdline.h"
@@ -205,17 +205,6 @@ static int check(Change *c, const Plan *plan) {
         return r;
 }
 
-static void log_applied(const Change *c) {
-        _cleanup_free_ char *arguments = arguments_join(c->boot.arguments_after);
-
-        if (!arguments || !streq(c->d->root, "/"))
-                return;
-        (void)journal_send(LOG_NOTICE, MESSAGE_PLAN_APPLIED, NULL,
-                           *arguments ? "Plan applied, the next boot gets %s"
-                                      : "Plan applied, the next boot reserves nothing%s",
-                           arguments);
-}
-
 /* Only our own notes are to be brought up to date. */
 static int update_notes(Change *c) {
         for (size_t i = 0; i < c->boot.state.n_items; i++) {
@@ -260,7 +249,7 @@ static int carry_out(Change *c, const HostPlan *hp) {
                 return r;
         r = change_run(c);
         if (r == 0)
-                log_applied(c);
+                change_log(c, MESSAGE_PLAN_APPLIED, "Plan applied");
         return r;
 }
 

@@ -22,6 +22,7 @@ static const struct {
         const char *id, *kind;
 } kinds[] = {
         { MESSAGE_PLAN_APPLIED, "plan-applied" },
+        { MESSAGE_REVERTED, "reverted" },
         { MESSAGE_IN_FORCE, "in-force" },
         { MESSAGE_DRIFT, "drift" },
         { MESSAGE_DEGRADED, "degraded" },

@@ -3,6 +3,7 @@
 #include "basic/root-fs.h"
 #include "dmemctl/change.h"
 #include "host/host-dmem.h"
+#include "host/message-ids.h"
 #include "host/state-json.h"
 #include "host/state.h"
 #include "plan/cmdline.h"
@@ -80,6 +81,7 @@ static int revert(Change *c) {
         r = change_run(c);
         if (r != 0)
                 return r;
+        change_log(c, MESSAGE_REVERTED, "Went back by one apply");
         r = change_print(c);
         return r < 0 ? r : change_exit_status(c);
 }

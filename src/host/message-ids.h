@@ -11,6 +11,9 @@
 /* dmemctl: new boot arguments were written and read back. Takes effect at the next boot. */
 #define MESSAGE_PLAN_APPLIED "7b97157d6cd34787b9f70a279296ece3"
 
+/* dmemctl: the boot settings are what they were before the last apply. */
+#define MESSAGE_REVERTED "6b358dab4915427eac500766bffbff3c"
+
 /* dmemd: what this boot was told is what it got. DMEM_REQUESTED= and DMEM_GRANTED= are totals. */
 #define MESSAGE_IN_FORCE "a3ea273dc98d4759a6ca2c5a56d86878"
 

@@ -114,7 +114,7 @@ class JournalTest(unittest.TestCase):
         self.assertEqual(len(self.journal.with_id(self.journal.message_id("DEGRADED"))), 1)
         self.assertEqual(len(self.journal.with_id(self.journal.message_id("DRIFT"))), 0)
 
-    def test_plan_applied(self):
+    def test_applied_and_reverted(self):
         """Said once, by the one that changed something. What the host is comes from the tree."""
         for path in ("proc/cmdline", "proc/iomem", "proc/meminfo", "proc/zoneinfo", "sys"):
             subprocess.run(["mount", "--bind", self.tree.root / path, f"/{path}"], check=True)
@@ -123,16 +123,20 @@ class JournalTest(unittest.TestCase):
         drop_ins.mkdir(parents=True)
         (drop_ins / "zz-test.conf").write_text(
             "[BootLoader]\nType=file\nFile=/run/arguments\n[Node 0]\nSize=3G\n[Node 1]\nSize=6G\n")
-        for _ in range(2):
-            run = subprocess.run([DMEMCTL, "apply"], capture_output=True, text=True, timeout=TIMEOUT,
-                                 check=False)
-            self.assertEqual(run.returncode, 0, run.stderr)
-        self.assertEqual(pathlib.Path("/run/arguments").read_text(), "dmem=0:3G,1:6G\n")
-        entries = self.wait("PLAN_APPLIED")
-        self.assertEqual(len(entries), 1)
-        self.assertEqual(entries[0]["PRIORITY"], "5")
-        self.assertIn("the next boot gets dmem=0:3G,1:6G", entries[0]["MESSAGE"])
-        self.assertEqual(entries[0]["SYSLOG_IDENTIFIER"], "dmemctl")
+        for verb, settings, name, said in (
+                ("apply", "dmem=0:3G,1:6G\n", "PLAN_APPLIED", "the next boot gets dmem=0:3G,1:6G"),
+                ("revert", None, "REVERTED", "the next boot reserves nothing")):
+            for arguments in ([verb, "--dry-run"], [verb], [verb]):
+                run = subprocess.run([DMEMCTL, *arguments], capture_output=True, text=True, timeout=TIMEOUT,
+                                     check=False)
+                self.assertEqual(run.returncode, 0, run.stderr)
+            file = pathlib.Path("/run/arguments")
+            self.assertEqual(file.read_text() if file.exists() else None, settings)
+            entries = self.wait(name)
+            self.assertEqual(len(entries), 1)
+            self.assertEqual(entries[0]["PRIORITY"], "5")
+            self.assertIn(said, entries[0]["MESSAGE"])
+            self.assertEqual(entries[0]["SYSLOG_IDENTIFIER"], "dmemctl")
 
     def test_setup_failed(self):
         if "dmemfs" in pathlib.Path("/proc/filesystems").read_text():
