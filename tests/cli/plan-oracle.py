@@ -3,8 +3,7 @@
 """Computes plans a second time and compares: for every host of the corpus and of the fixtures.
 
 Written from dmemctl(1) and dmemd.conf(5), not from the C code, and with numbers that never round
-or wrap. usage: plan-oracle.py [ROOT...]; without arguments the hosts in $DMEMD_FIXTURES and in topologies/ of
-the corpus, a folder named by $DMEMD_CORPUS. Skips (77) if there are none.
+or wrap. usage: plan-oracle.py [ROOT...]; without arguments all captured hosts, see cli.py.
 """
 
 from __future__ import annotations
@@ -365,14 +364,9 @@ def check_host(root: pathlib.Path) -> int:
 def main() -> int:
     roots = [pathlib.Path(a) for a in sys.argv[1:]]
     if not roots:
-        source = pathlib.Path(os.environ["DMEMD_SOURCE"])
-        corpus = pathlib.Path(os.environ.get("DMEMD_CORPUS", source.parent / "shared"))
-        for folder in pathlib.Path(os.environ["DMEMD_FIXTURES"]), corpus / "topologies":
-            if folder.is_dir():
-                roots += sorted(f for f in folder.iterdir() if (f / "SOURCE").exists())
-    if not roots:
-        print("skipped: there are no captured hosts, see DMEMD_CORPUS")
-        return 77
+        from cli import captured_hosts
+
+        roots = captured_hosts()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         failures = sum(pool.map(check_host, roots))
     print(f"{len(roots)} hosts, {len(CONFIGS)} configurations, {failures} differences")

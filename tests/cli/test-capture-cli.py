@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dmemctl capture: the plan of a copy is the plan of the host, and nothing more is copied.
-
-Environment: DMEMCTL, DMEMD_SOURCE, DMEMD_FIXTURES; DMEMD_CORPUS optionally.
-"""
+"""dmemctl capture: the plan of a copy is the plan of the host, and nothing more is copied."""
 
 from __future__ import annotations
 
@@ -18,15 +15,8 @@ import tempfile
 import unittest
 import unittest.mock
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
+from cli import DMEMCTL, captured_hosts, check_schema
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-FIXTURES = pathlib.Path(os.environ["DMEMD_FIXTURES"])
-CORPUS = pathlib.Path(os.environ.get("DMEMD_CORPUS", SOURCE.parent / "shared"))
 NOBODY = 65534
 
 
@@ -117,10 +107,7 @@ class CaptureTest(unittest.TestCase):
 
     def test_nothing_more(self):
         document = json.loads(self.capture(self.host(), "-j").stdout)
-        if jsonschema:
-            schema = json.loads((SOURCE / "conf/schema/capture.json").read_text())
-            jsonschema.Draft202012Validator.check_schema(schema)
-            jsonschema.Draft202012Validator(schema).validate(document)
+        check_schema(document, "capture")
         self.assertTrue(document["same_plan"])
         self.assertEqual(document["left_out"], [])
         for path in document["files"]:
@@ -168,11 +155,7 @@ class CaptureTest(unittest.TestCase):
                          .format(first, self.copy))
 
     def test_other_hosts(self):
-        roots = [f for f in sorted(FIXTURES.iterdir()) if (f / "SOURCE").exists()]
-        if (CORPUS / "topologies").is_dir():
-            roots += sorted((CORPUS / "topologies").iterdir())
-        roots.append(pathlib.Path("/"))
-        for i, root in enumerate(roots):
+        for i, root in enumerate([*captured_hosts(), pathlib.Path("/")]):
             self.copy = self.scratch / str(i)
             document = json.loads(self.capture(root, "-j").stdout)
             # What lives changes while we look at it

@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Completion of dmemctl in real shells, against what dmemctl takes.
-
-Environment: DMEMCTL, DMEMD_SOURCE.
-"""
+"""Completion of dmemctl in real shells, against what dmemctl takes."""
 
 import os
 import pathlib
@@ -12,20 +9,15 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import tty
 import unittest
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-FOLDER = SOURCE / "conf/completion"
-
-sys.dont_write_bytecode = True  # the sources stay as they are
-sys.path.insert(0, str(SOURCE / "tests/integration"))
+from cli import DMEMCTL, SOURCE
 from host_tree import HostTree
 
+FOLDER = SOURCE / "conf/completion"
 TIMEOUT = 60.0
 
 # In the shell, ^X^B writes the line that is edited to a file.

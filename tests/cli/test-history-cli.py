@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dmemctl history on journals of several boots, written by systemd's own programs.
-
-Environment: DMEMCTL, DMEMD_SOURCE.
-"""
+"""dmemctl history on journals of several boots, written by systemd's own programs."""
 
 import json
 import os
@@ -14,18 +11,13 @@ import sys
 import tempfile
 import unittest
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
+from cli import DMEMCTL, SOURCE, check_schema
+
 REMOTE = next((p for p in (pathlib.Path(f"{d}/lib/systemd/systemd-journal-remote") for d in ("", "/usr"))
                if p.exists()), None)
 if not REMOTE:
     print("skipped: systemd-journal-remote is not installed")
     sys.exit(77)
-
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
 
 IDS = dict(re.findall(r'#define MESSAGE_(\w+) "([0-9a-f]{32})"',
                       (SOURCE / "src/host/message-ids.h").read_text()))
@@ -64,10 +56,7 @@ class History(unittest.TestCase):
         result = run(self.root, "--json=short")
         self.assertEqual(result.returncode, 0, result.stderr)
         document = json.loads(result.stdout)
-        if jsonschema:
-            schema = json.loads((SOURCE / "conf/schema/history.json").read_text())
-            jsonschema.Draft202012Validator.check_schema(schema)
-            jsonschema.Draft202012Validator(schema).validate(document)
+        check_schema(document, "history")
         return document["entries"]
 
     def test_each_kind(self):

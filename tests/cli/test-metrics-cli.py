@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dmemctl metrics, read by the parser of Prometheus' own Python client.
-
-Environment: DMEMCTL, DMEMD_SOURCE, DMEMD_FIXTURES; DMEMD_CORPUS optionally.
-"""
+"""dmemctl metrics, read by the parser of Prometheus' own Python client."""
 
 import os
 import pathlib
@@ -13,13 +10,7 @@ import sys
 import tempfile
 import unittest
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-FIXTURES = pathlib.Path(os.environ["DMEMD_FIXTURES"])
-CORPUS = pathlib.Path(os.environ.get("DMEMD_CORPUS", SOURCE.parent / "shared"))
-
-sys.dont_write_bytecode = True  # the sources stay as they are
-sys.path.insert(0, str(SOURCE / "tests/integration"))
+from cli import DMEMCTL, SOURCE, captured_hosts
 from host_tree import GiB, HostTree, MiB
 
 try:
@@ -111,10 +102,7 @@ class Metrics(unittest.TestCase):
             self.assertEqual(self.read()["dmem_reboot_required"][1], {("dmem_reboot_required",): value})
 
     def test_any_host(self):
-        roots = [p for p in FIXTURES.iterdir() if (p / "SOURCE").exists()]
-        if (CORPUS / "topologies").is_dir():
-            roots += [p for p in (CORPUS / "topologies").iterdir() if p.is_dir()]
-        for root in roots:
+        for root in captured_hosts():
             run = metrics(root)
             self.assertEqual(run.returncode, 0, root)
             families = read(run.stdout)

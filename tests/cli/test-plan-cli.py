@@ -19,14 +19,8 @@ import termios
 import time
 import unittest
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
+from cli import DMEMCTL, FIXTURES, SOURCE, captured_hosts, check_schema, jsonschema
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-FIXTURES = pathlib.Path(os.environ["DMEMD_FIXTURES"])
 BEFORE, IN_FORCE = FIXTURES / "x86_64-2n-before", FIXTURES / "x86_64-2n-in-force"
 GiB = 1 << 30
 TIME_LIMIT = 60
@@ -166,18 +160,13 @@ class Usage(unittest.TestCase):
 
 
 class Plan(unittest.TestCase):
+    @unittest.skipUnless(jsonschema, "python3-jsonschema is not installed")
     def test_schema(self):
-        if not jsonschema:
-            self.skipTest("python3-jsonschema is not installed")
-        schema = json.loads((SOURCE / "conf/schema/plan.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
-        validator = jsonschema.Draft202012Validator(schema)
-        for root in sorted(FIXTURES.iterdir()):
-            if (root / "SOURCE").exists():
-                validator.validate(plan_json(f"--root={root}"))
+        for root in captured_hosts():
+            check_schema(plan_json(f"--root={root}"), "plan")
         with tempfile.TemporaryDirectory() as empty:
             plan = plan_json(f"--root={empty}")
-            validator.validate(plan)
+            check_schema(plan, "plan")
             self.assertEqual((plan["booted"], plan["configured"], plan["changed"],
                               plan["reboot_required"], plan["boot_node"]), (None,) * 5)
 
@@ -501,9 +490,7 @@ class Configuration(unittest.TestCase):
         self.assertEqual((status, err), (78, ""))
         document = json.loads(out)
         self.assertEqual([e["line"] for e in document["errors"]], [2, 3, 2])
-        if jsonschema:
-            schema = json.loads((SOURCE / "conf/schema/check-config.json").read_text())
-            jsonschema.Draft202012Validator(schema).validate(document)
+        check_schema(document, "check-config")
 
     def test_cat(self):
         tree = Tree(self)
@@ -530,18 +517,16 @@ class Schemas(unittest.TestCase):
     """What the other verbs print is what their schemas say, whatever is known of the host."""
 
     def validate(self, name, *arguments):
-        schema = json.loads((SOURCE / f"conf/schema/{name}.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
         status, out, err = run("-j", *arguments)
         if out == "":
             self.assertNotEqual((status, err), (0, ""), arguments)
             return None
         document = json.loads(out)
-        jsonschema.Draft202012Validator(schema).validate(document)
+        check_schema(document, name)
         return document
 
     def hosts(self):
-        yield from (f for f in sorted(FIXTURES.iterdir()) if (f / "SOURCE").exists())
+        yield from captured_hosts()
         for configured, booted in ("", ""), ("dmem=0:12G,1:14G", ""), ("dmem=0:1G", "dmem=0:1G"):
             tree = Tree(self)
             tree.boots_with(configured, booted)

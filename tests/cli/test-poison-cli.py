@@ -1,40 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dmemctl poisoned, retire and forget on hosts made of files.
-
-Environment: DMEMCTL, DMEMD_SOURCE.
-"""
+"""dmemctl poisoned, retire and forget on hosts made of files."""
 
 import json
 import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 import unittest
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-
-sys.dont_write_bytecode = True  # the sources stay as they are
-sys.path.insert(0, str(SOURCE / "tests/integration"))
+from cli import DMEMCTL, check_schema
 from host_tree import GiB, HostTree
-
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
 
 LEDGER = "var/lib/dmemd/ledger/poisoned.jsonl"
 BOOT = "d9b2d63d-a233-4123-847e-b1b7a5a9c2d1"
 EARLIER = "00000000-a233-4123-847e-b1b7a5a9c2d1"
-
-
-def check(document, name):
-    if jsonschema:
-        schema = json.loads((SOURCE / f"conf/schema/{name}.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
-        jsonschema.Draft202012Validator(schema).validate(document)
 
 
 def memory_device(locator: str, serial: str) -> bytes:
@@ -65,7 +45,7 @@ class PoisonTest(unittest.TestCase):
 
     def units(self) -> dict[str, dict]:
         document = json.loads(self.run_verb("-j", "poisoned").stdout)
-        check(document, "poisoned")
+        check_schema(document, "poisoned")
         self.assertEqual(document["source"], "files")
         pretty = json.loads(self.run_verb("--json=pretty", "poisoned").stdout)
         self.assertEqual([u["address"] for u in pretty["units"]],
@@ -76,7 +56,7 @@ class PoisonTest(unittest.TestCase):
         lines = (self.tree.root / LEDGER).read_text().splitlines()
         documents = [json.loads(line) for line in lines]
         for document in documents:
-            check(document, "ledger")
+            check_schema(document, "ledger")
         return documents
 
     def write_ledger(self, *units: dict, boots=((EARLIER, None),), units_said=None):

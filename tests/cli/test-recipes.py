@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What stands in doc/recipes.md, run by those whom it is for.
 
-Arguments: one of the kinds below. Environment: DMEMCTL, DMEMD_SOURCE. Skips (77) where the program that
-judges is not installed.
+Arguments: one of the kinds below. Skips (77) where the program that judges is not installed.
 """
 
 import configparser
@@ -17,13 +16,10 @@ import subprocess
 import sys
 import tempfile
 
-DMEMCTL = os.environ["DMEMCTL"]
-SOURCE = pathlib.Path(os.environ["DMEMD_SOURCE"])
-RECIPES = SOURCE / "doc/recipes.md"
-
-sys.dont_write_bytecode = True  # the sources stay as they are
-sys.path.insert(0, str(SOURCE / "tests/integration"))
+from cli import DMEMCTL, SOURCE
 from host_tree import GiB, HostTree, MiB
+
+RECIPES = SOURCE / "doc/recipes.md"
 
 
 def skip(reason):
