@@ -20,13 +20,14 @@ from host_tree import HostTree
 FOLDER = SOURCE / "conf/completion"
 TIMEOUT = 60.0
 
-# In the shell, ^X^B writes the line that is edited to a file.
+# In the shell, ^X^B writes the line that is edited to a file. The file is there when the shell is ready.
 BASH = ["bash", "--norc", "--noprofile", "-i"]
 BASH_SETUP = r"""
 PATH={path}:$PATH PS1=; . {folder}/dmemctl.bash
 show() {{ printf '%s' "$READLINE_LINE" >{file}.new; mv {file}.new {file}; }}
 bind 'set bell-style none'; bind 'set page-completions off'; bind 'set completion-query-items 0'
 bind -x '"\C-x\C-b": show'
+printf ready >{file}
 """
 ZSH = ["zsh", "-f", "-i"]
 ZSH_SETUP = r"""
@@ -34,6 +35,9 @@ PATH={path}:$PATH PS1=; fpath=({folder} $fpath); unsetopt BEEP LIST_BEEP; LISTMA
 autoload -Uz compinit; compinit -u -d {file}.dump
 show() {{ print -rn -- "$BUFFER" >{file}.new; mv {file}.new {file} }}
 zle -N show; bindkey '^X^B' show
+# Between two lines zsh lets the terminal edit, where ^U takes back what was typed
+zle-line-init() {{ printf ready >{file}; zle -D zle-line-init }}
+zle -N zle-line-init
 """
 
 
@@ -43,8 +47,7 @@ class Shell:
     def __init__(self, command: list[str], setup: str, folder: pathlib.Path):
         self.file = folder / "line"
         script = folder / "setup"
-        script.write_text(setup.format(path=pathlib.Path(DMEMCTL).parent, folder=FOLDER, file=self.file)
-                          + f"printf ready >{self.file}\n")
+        script.write_text(setup.format(path=pathlib.Path(DMEMCTL).parent, folder=FOLDER, file=self.file))
         self.terminal, end = pty.openpty()
         tty.setraw(end)  # what is typed before the shell reads it is kept as it is
         self.process = subprocess.Popen(
