@@ -91,12 +91,15 @@ static int add_difference(const BootEntry *entry, char *const *arguments, Findin
                             *wanted ? wanted : "none", *wanted ? "`" : "", what_to_do(entry));
 }
 
-static int add_no_kernel(const BootEntry *entry, Findings *findings) {
+/* A default entry that cannot have the arguments: the next boot would reserve nothing. */
+static int add_useless_default(const BootEntry *entry, Findings *findings) {
         return findings_add(findings, "no-entry", SEVERITY_ERROR, -1,
-                            "%s, line %u: entry '%s', which boots by default, starts no kernel of "
-                            "this system itself (but a hypervisor or another system): let another "
+                            "%s, line %u: entry '%s', which boots by default, %s: let another "
                             "entry boot by default",
-                            entry->path, entry->line, entry->title);
+                            entry->path, entry->line, entry->title,
+                            entry->kernel ? "is for recovery and gets no arguments of dmemd"
+                                          : "starts no kernel of this system itself (but a "
+                                            "hypervisor or another system)");
 }
 
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings) {
@@ -107,9 +110,9 @@ int boot_entries_check(const BootEntries *entries, char *const *arguments, Findi
                 const BootEntry *entry = entries->items + i;
                 char *const *wanted = NULL;
 
-                if (!entry->kernel && entry->is_default && arguments && *arguments) {
+                if (entry->is_default && !gets_arguments(entry) && arguments && *arguments) {
                         as_planned = false;
-                        r = findings ? add_no_kernel(entry, findings) : 0;
+                        r = findings ? add_useless_default(entry, findings) : 0;
                         if (r < 0)
                                 return r;
                 }

@@ -60,7 +60,7 @@ int boot_entries_take_default(BootEntries *entries, char ***ret);
 /*
  * Are the entries as planned? Every normal one and the default one carry exactly @arguments, a
  * recovery entry none. Adds a finding `entry-differs` of severity error for each that is not so,
- * or `no-entry` if there is none that could, or the default one boots no kernel.
+ * or `no-entry` if there is none that could, or the default one boots no kernel or is for recovery.
  * Returns 1 if all is as planned, 0 if not, or -ENOMEM. @findings may be NULL.
  */
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings);

@@ -92,7 +92,12 @@ CASES = {
     "another recovery": ({GRUB: settings(DEFAULT + "=quiet",
                                          "GRUB_CMDLINE_LINUX_RECOVERY=systemd.unit=rescue.target")}, None),
     "no submenu": ({GRUB: settings(DEFAULT + "=quiet", "GRUB_DISABLE_SUBMENU=y")}, None),
-    "default in the submenu": ({GRUB: settings(DEFAULT + "=quiet", "GRUB_DEFAULT='1>2'")}, None),
+    "default in the submenu": ({GRUB: settings(DEFAULT + "=quiet", "GRUB_DISABLE_RECOVERY=true",
+                                               "GRUB_DEFAULT='1>1'")}, None),
+    "recovery by default": ({GRUB: settings(
+        DEFAULT + "=quiet", 'GRUB_DEFAULT="Advanced options for Debian GNU/Linux>'
+        'Debian GNU/Linux, with Linux 6.1.0-9-amd64 (recovery mode)"')},
+        ["(recovery mode)', which boots by default, is for recovery", "let another entry"]),
     "default by title": ({GRUB: settings(
         DEFAULT + "=quiet", 'GRUB_DEFAULT="Advanced options for Debian GNU/Linux>'
         'Debian GNU/Linux, with Linux 6.1.0-9-amd64"')}, None),
@@ -124,8 +129,8 @@ CASES = {
 
 def without_ours(text):
     """The text of grub.cfg with our arguments taken out of the lines of kernels."""
-    return "".join(line.replace(f"{PLANNED} ", "") if re.match(r"\s*linux\s", line) else line
-                   for line in text.splitlines(keepends=True))
+    return "\n".join(line.replace(f"{PLANNED} ", "") if re.match(r"\s*linux\s", line) else line
+                     for line in text.split("\n"))
 
 
 def prepare(tree, files):
@@ -136,7 +141,7 @@ def prepare(tree, files):
 def check_entries(text):
     """Entries of 10_linux: all but those for recovery have ours. No other has."""
     section, n = "", 0
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a carriage return parts words, not lines
         mark = re.match(r"### (BEGIN|END) (\S+) ###", line)
         if mark:
             section = mark[2] if mark[1] == "BEGIN" else ""
