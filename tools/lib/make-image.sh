@@ -89,6 +89,8 @@ LimitCORE=infinity
 [Install]
 WantedBy=sysinit.target
 EOF
+# systemd 257 warns at each step that there is no /proc
+export SYSTEMD_LOG_LEVEL=err
 chroot "$root" systemctl --quiet --root=/ enable lab-agent.service
 
 # What only costs time in a machine that lives for a minute
@@ -147,15 +149,18 @@ EOF
 install_systemd_boot() {
         local esp=$root/boot/efi stub=$root/usr/lib/systemd/boot/efi/systemd-bootx64.efi
 
+        # Debian 13 has only the one that is signed
+        [[ -f $stub ]] || stub=$stub.signed
         mkdir -p "$esp/EFI/"{BOOT,Linux,systemd} "$esp/loader/entries" "$esp/$machine_id"
-        cp "$stub" "$esp/EFI/systemd/"
+        cp "$stub" "$esp/EFI/systemd/systemd-bootx64.efi"
         cp "$stub" "$esp/EFI/BOOT/BOOTX64.EFI"
         printf 'timeout 0\n' >"$esp/loader/loader.conf"
         printf 'type1\n' >"$esp/loader/entries.srel"
         # Without it kernel-install takes the command line of the machine that we are on
         mkdir -p "$root/etc/kernel"
         printf 'root=%s ro %s quiet\n' "$disk" "$arguments" >"$root/etc/kernel/cmdline"
-        chroot "$root" kernel-install --verbose add "$version" "/boot/vmlinuz-$version"
+        # Not mounted now, so it has to be told
+        BOOT_ROOT=/boot/efi chroot "$root" kernel-install add "$version" "/boot/vmlinuz-$version"
         rm "$root/etc/kernel/cmdline"
         # Paths in an entry begin where the partition is mounted, which it is not now
         sed -i 's|^\(linux *\)/boot/efi/|\1/|' "$esp/loader/entries/"*.conf
