@@ -239,11 +239,11 @@ class PoisonedGuest(PoisonScenario):
             raise LabError("tools/build-guest failed")
         return super().new_machine(append, [
             "-blockdev", f"raw,node-name=guest,read-only=on,file.driver=file,file.filename={done.stdout.strip()}",
-            "-device", "nvme-ns,drive=guest,nsid=2", *qemu_arguments,
+            "-device", "virtio-blk-pci,drive=guest,serial=guest", *qemu_arguments,
         ])
 
     def test_guest_is_told(self) -> None:
-        self.machine.run("mkdir /run/guest && mount -o ro /dev/nvme0n2 /run/guest && modprobe kvm_amd")
+        self.machine.run("mkdir /run/guest && mount -o ro /dev/disk/by-id/virtio-guest /run/guest && modprobe kvm_amd")
         self.machine.run(f"echo 1 >{TRACING}/events/dmemfs/dmemfs_alloc/enable; echo >{TRACING}/trace")
         job = self.machine.start_job(
             "/run/guest/qemu -nodefaults -no-user-config -display none -no-reboot -accel kvm -cpu host -m 256M"
