@@ -26,7 +26,7 @@ LEFT_OUT = ("dist-packages", "test", "idlelib", "lib2to3", "ensurepip", "tkinter
 
 class Ansible(DmemScenario):
     nodes = "6G,8G"
-    thorough = "Ansible starts Python dozens of times; it has not been run to its end yet"
+    thorough = "Ansible starts Python dozens of times, which takes minutes in an emulation"
     steps = ("test_check_mode_tells_and_writes_nothing", "test_rollout")
 
     def prepare(self) -> None:
