@@ -14,8 +14,9 @@ import sys
 import termios
 import time
 import tty
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 from .channel import ChannelClosed, Job
 from .images import image
@@ -148,7 +149,8 @@ def note(text: str) -> None:
     print(f"== {text}", file=sys.stderr, flush=True)
 
 
-def start_machine(args: argparse.Namespace) -> Machine:
+@contextmanager
+def running_machine(args: argparse.Namespace) -> Iterator[Machine]:
     machine = Machine(
         image(args.kernel, args.loader, args.suite),
         args.nodes,
@@ -160,14 +162,15 @@ def start_machine(args: argparse.Namespace) -> Machine:
     )
     begin = time.monotonic()
     note("booting the machine (takes 20 s)")
-    machine.start()
-    note(f"booted in {time.monotonic() - begin:.0f} s; console: {machine.folder}/console.log")
-    for item in args.put:
-        local, _, path = item.partition(":")
-        machine.put_file(local, path or f"/root/{Path(local).name}", oct(os.stat(local).st_mode & 0o777)[2:])
-    for line in args.mce:
-        raise_mce(machine, line)
-    return machine
+    with machine:
+        note(f"booted in {time.monotonic() - begin:.0f} s; console: {machine.folder}/console.log")
+        for item in args.put:
+            local, _, path = item.partition(":")
+            mode = oct(os.stat(local).st_mode & 0o777)[2:]
+            machine.put_file(local, path or f"/root/{Path(local).name}", mode)
+        for line in args.mce:
+            raise_mce(machine, line)
+        yield machine
 
 
 def raise_mce(machine: Machine, line: str) -> None:
@@ -182,7 +185,7 @@ def verb_run(args: argparse.Namespace) -> int:
         out.buffer.write(data)
         out.buffer.flush()
 
-    with start_machine(args) as machine:
+    with running_machine(args) as machine:
         command = args.command[0] if len(args.command) == 1 else args.command
         return machine.run(command, timeout=args.timeout, check=False, on_output=on_output).status
 
@@ -288,7 +291,7 @@ def note_raw(text: str) -> None:
 
 
 def verb_shell(args: argparse.Namespace) -> int:
-    with start_machine(args) as machine:
+    with running_machine(args) as machine:
         note("a root shell; exit or Ctrl-D ends the machine, Ctrl-] raises a machine check")
         try:
             return Shell(machine).run()

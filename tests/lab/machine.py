@@ -205,6 +205,8 @@ class Machine:
 
     def start(self, wait: bool = True, timeout: float = BOOT_TIMEOUT) -> None:
         """Starts QEMU; with wait, returns when the machine has finished booting."""
+        if self.alive:
+            raise LabError(f"{self.name} runs already")
         qemu = shutil.which("qemu-system-x86_64")
         if not qemu:
             raise LabError("qemu-system-x86_64 is not installed; tools/lab installs it")
