@@ -154,7 +154,8 @@ static int parse_user(char *line, Sighting *ret) {
         if (!rest || parse_unit_address(words[0], &ret->address) < 0)
                 return -EBADMSG;
         /* Its file comes or goes just now */
-        if (streq(words[1], "-"))
+        if (streq(words[1], "-") && streq(words[2], "-") && streq(words[3], "-") &&
+            streq(words[4], "-") && streq(rest, "-"))
                 return 0;
         if (!is_device(words[1]) || parse_u64(words[2], &ret->user.inode) < 0 ||
             !startswith(words[3], "0x") || parse_hex(words[3], &ret->user.offset) < 0 ||

@@ -57,6 +57,7 @@ TEST(users) {
                 { "0x1000 - - - - -   \n", 0, NULL, NULL },
                 { "0x1001 - - - - -\n", -EBADMSG, NULL, NULL },
                 { "0x1000 - - - -\n", -EBADMSG, NULL, NULL },
+                { "0x1000 - - - - /a\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0:44 12 0x0 ,.. /a\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0:44 12 0x0 ... /a\n", -EBADMSG, NULL, NULL },
                 { "0x1000 0:44 12 0x0 -\n", -EBADMSG, NULL, NULL },
