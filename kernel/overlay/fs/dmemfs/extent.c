@@ -400,6 +400,7 @@ int dmemfs_populate(struct inode *inode, pgoff_t index, pgoff_t end, struct vm_a
 	struct mutex *lock;	/* nobody else fills the same block */
 	int ret = 0;
 
+	lockdep_assert_held(&inode->i_mapping->invalidate_lock);
 	if (dmemfs_lookup(info, index, &piece))
 		return 0;
 
@@ -487,6 +488,7 @@ int dmemfs_grow(struct inode *inode, loff_t size)
 	u64 holes;
 	int ret;
 
+	lockdep_assert_held_write(&inode->i_mapping->invalidate_lock);
 	mutex_lock(&info->lock);
 	holes = end - first - pages_in(info, first, end);
 	ret = dmem_promise(&DMEMFS_SB(inode->i_sb)->account, holes);
@@ -577,6 +579,7 @@ void dmemfs_shrink(struct inode *inode, loff_t size)
 	pgoff_t old_end = end_of_file(inode), end = size_to_pages(inode, size);
 	u64 holes, unpromised;
 
+	lockdep_assert_held_write(&inode->i_mapping->invalidate_lock);
 	mutex_lock(&info->lock);
 	/* Holes that stay: promises go to them first. */
 	holes = info->promised + info->unpromised -
@@ -609,6 +612,7 @@ void dmemfs_punch(struct inode *inode, pgoff_t first, pgoff_t end)
 	struct dmemfs_inode_info *info = DMEMFS_I(inode);
 	bool mapped;
 
+	lockdep_assert_held_write(&inode->i_mapping->invalidate_lock);
 	mutex_lock(&info->lock);
 	mapped = info->mappings;
 	mutex_unlock(&info->lock);
