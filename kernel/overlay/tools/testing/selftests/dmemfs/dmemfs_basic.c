@@ -69,6 +69,10 @@ static void test_leaves(size_t size)
 	check(faults_are(before, expected), "%s: one fault for each page that has data",
 	      page_name);
 	munmap(memory, size);
+	memory = map(fd, size - 3 * PAGE, 3 * PAGE);
+	check(((uintptr_t)memory - 3 * PAGE) % (page_size < 2 * MiB ? PAGE : 2 * MiB) == 0,
+	      "%s: also one that begins within a page", page_name);
+	munmap(memory, size - 3 * PAGE);
 	close(fd);
 }
 
@@ -263,6 +267,8 @@ static void test_truncate(uint64_t free)
 	      "%s: what is left of the file stays", page_name);
 	check(all_bytes(memory + 4 * MiB + 100, PAGE - 100, 0),
 	      "%s: the rest of the last page is zero", page_name);
+	check(signal_of(read_byte, memory + 4 * MiB + PAGE) == SIGBUS,
+	      "%s: no leaf reaches behind the end", page_name);
 
 	memset(memory + 4 * MiB + 100, 0x22, PAGE - 100);
 	if (ftruncate(fd, size) < 0)
@@ -410,6 +416,9 @@ static void test_punch(uint64_t free)
 	      (size_t)st.st_size == size &&
 	      (size_t)st.st_blocks * 512 == (size + 4 * MiB + block - 1) / block * block,
 	      "%s: KEEP_SIZE gets memory behind the end", page_name);
+	check(lseek(fd, size - 1, SEEK_HOLE) == (off_t)size && lseek(fd, size - 1, SEEK_DATA) ==
+	      (off_t)size - 1 && lseek(fd, size, SEEK_DATA) < 0 && errno == ENXIO,
+	      "%s: which is no data", page_name);
 	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, INT64_MAX - 2 * PAGE,
 			PAGE) < 0 && errno == EFBIG, "%s: no hole where no page can be", page_name);
 	check(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, PAGE) < 0 && errno == EOPNOTSUPP,
@@ -418,6 +427,46 @@ static void test_punch(uint64_t free)
 	close(fd);
 	remove_file("holes");
 	check(wait_free(free), "%s: all is given back", page_name);
+}
+
+/* Nobody who maps a file is to find out by a signal that there is no memory for it. */
+static void test_promise_of_holes(uint64_t free)
+{
+	int fd = open_at("m", "holes", 0), other = open_at("m", "other", 0);
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	size_t size = 8 * MiB, most = free / (2 * MiB) * 2 * MiB;
+	unsigned char *memory;
+
+	if (fallocate(fd, 0, 0, size) < 0)
+		die("fallocate");
+	memory = map(fd, size, 0);
+	if (fallocate(fd, hole, 0, size) < 0)
+		die("fallocate");
+	check(ftruncate(other, most) < 0 && errno == ENOSPC && ftruncate(other, most - size) == 0,
+	      "%s: a hole in a mapped file keeps its promise", page_name);
+	check(signal_of(write_byte, memory) == 0 && signal_of(write_byte, memory + size - 1) == 0,
+	      "%s: there is memory when it is wanted", page_name);
+	memset(memory, 0x12, size);
+	munmap(memory, size);
+
+	if (fallocate(fd, hole, 0, size) < 0)
+		die("fallocate");
+	check(ftruncate(other, most) == 0, "%s: a hole in a file that nobody maps does not",
+	      page_name);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	check(memory == MAP_FAILED && errno == ENOMEM, "%s: then it cannot be mapped", page_name);
+	if (ftruncate(other, most - size) < 0)
+		die("ftruncate");
+	memory = map(fd, size, 0);
+	check(ftruncate(other, most) < 0 && errno == ENOSPC &&
+	      signal_of(write_byte, memory + size / 2) == 0,
+	      "%s: until there is memory, which it is promised", page_name);
+	munmap(memory, size);
+	close(other);
+	close(fd);
+	remove_file("other");
+	remove_file("holes");
+	wait_free(free);
 }
 
 static void test_fork(void)
@@ -485,16 +534,22 @@ static void test_proc_mem(void)
 
 	if (ftruncate(fd, 2 * MiB) < 0)
 		die("ftruncate");
-	memory = map(fd, 2 * MiB, 0);
+	memory = map(fd, 4 * MiB, 0);
+	/* Pages of 4K that were wanted in this order do not follow each other in memory. */
+	memory[PAGE] = 1;
+	memory[0] = 1;
 	check(pwrite(mem, "through ptrace", 14, (uintptr_t)memory + PAGE - 5) == 14 &&
 	      memcmp(memory + PAGE - 5, "through ptrace", 14) == 0,
 	      "%s: /proc/PID/mem writes", page_name);
 	check(pread(mem, text, 14, (uintptr_t)memory + PAGE - 5) == 14 &&
 	      memcmp(text, "through ptrace", 14) == 0, "%s: /proc/PID/mem reads", page_name);
+	check(pread(mem, text, 1, (uintptr_t)memory + 2 * MiB) < 0 && errno == EIO &&
+	      pwrite(mem, text, 1, (uintptr_t)memory + 2 * MiB) < 0 && errno == EIO,
+	      "%s: but nothing behind the end", page_name);
 	mprotect(memory, 2 * MiB, PROT_READ);
 	check(pwrite(mem, "x", 1, (uintptr_t)memory) < 0,
-	      "%s: but writes nothing that is read-only", page_name);
-	munmap(memory, 2 * MiB);
+	      "%s: and writes nothing that is read-only", page_name);
+	munmap(memory, 4 * MiB);
 	close(mem);
 	close(fd);
 	remove_file("mem");
@@ -583,6 +638,7 @@ static void test_page_size(const char *name, size_t size)
 	test_no_space(free);
 	test_promise(free);
 	test_punch(free);
+	test_promise_of_holes(free);
 	test_fork();
 	test_partial();
 	test_proc_mem();

@@ -250,6 +250,24 @@ static void test_idmapped(void)
 	unmount("m");
 }
 
+/* The memory is the host's: who is root in a container only cannot mount it. */
+static void test_container(void)
+{
+	int status = 1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+			_exit(errno == EPERM || errno == EINVAL || errno == ENOSPC ? 77 : 1);
+		_exit(mount("none", test_dir, "dmemfs", 0, "size=2M") == 0 || errno != EPERM);
+	}
+	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip("this kernel has no user namespaces", "a mount in a container");
+	else
+		check(status == 0, "who is root in a user namespace only cannot mount it");
+}
+
 static void test_detached(void)
 {
 	uint64_t free = dmem_sum(-1, "free_bytes");
@@ -304,6 +322,7 @@ int main(void)
 	test_quota();
 	test_last_pages();
 	test_idmapped();
+	test_container();
 	test_detached();
 	test_several();
 	return finish();
