@@ -342,7 +342,7 @@ static void test_packing(void)
 
 static void test_clean_first(void)
 {
-	unsigned long pfn, nr, i, before = 0;
+	unsigned long chunks[2], pfn, nr, i, before = 0;
 	struct dmem_pool pool;
 	bool dirty;
 
@@ -366,6 +366,18 @@ static void test_clean_first(void)
 	      "a clean chunk comes first");
 	CHECK("clean", !dmem_pool_alloc(&pool, 0, 1, &pfn, &nr, &dirty) && !dirty,
 	      "a clean unit comes first");
+	dmem_pool_destroy(&pool);
+
+	/* Also if a dirty one of the same span lies higher. */
+	build(&pool, false);
+	for (i = 0; i < ARRAY_SIZE(chunks); i++)
+		dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &chunks[i], &nr, &dirty);
+	dmem_pool_free(&pool, chunks[1], nr);
+	CHECK("clean", dmem_pool_clear_begin(&pool), "the lower one is queued");
+	dmem_pool_clear_end(&pool);
+	dmem_pool_free(&pool, chunks[0], nr);
+	CHECK("clean", !dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty) && !dirty &&
+	      pfn == chunks[1], "%lx, dirty: %d", pfn, dirty);
 	dmem_pool_destroy(&pool);
 
 	/* With @clear, all of it is queued from the beginning. */
