@@ -501,12 +501,14 @@ static unsigned long withdraw(struct dmem_pool *pool, struct dmem_span *span, un
 	return nr_out;
 }
 
-/* @nr units from @pfn, all in one chunk. Returns how many of them are free now. */
+/*
+ * @nr units from @pfn, all in one chunk. Returns how many of them are free now. The caller brings
+ * the indexes in line.
+ */
 static unsigned long free_in_chunk(struct dmem_pool *pool, struct dmem_region_state *region,
 				   unsigned long pfn, unsigned long nr)
 {
-	unsigned long span_nr = span_number(region, pfn);
-	struct dmem_span *span = &region->spans[span_nr];
+	struct dmem_span *span = &region->spans[span_number(region, pfn)];
 	unsigned long chunk = chunk_number(pfn);
 	unsigned long first = pfn & (DMEM_CHUNK_UNITS - 1);
 
@@ -533,7 +535,6 @@ static unsigned long free_in_chunk(struct dmem_pool *pool, struct dmem_region_st
 		chunk_set_dirty(pool, span, chunk, true);
 		chunk_set_busy(pool, span, chunk, false);
 	}
-	span_changed(region, span_nr);
 	pool->nr_free += nr;
 	return nr;
 }
@@ -564,6 +565,9 @@ unsigned long dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned
 		nr_freed += free_in_chunk(pool, region, pfn, part);
 		pfn += part;
 		nr -= part;
+		/* Once for all chunks of a span. */
+		if (!nr || IS_ALIGNED(pfn, DMEM_SPAN_UNITS))
+			span_changed(region, span_number(region, pfn - 1));
 	}
 	return nr_freed;
 }
