@@ -12,7 +12,7 @@ from typing import Callable, Iterator, Optional
 from lab.images import SOURCE_ROOT, image
 from lab.machine import GIB, MIB, LabError, Machine, exit_status
 
-from .place import CannotMeasure, Host, Lab, Place
+from .place import CannotMeasure, Host, Lab, Place, lab_in
 from .result import Chart, Result, Table
 
 TOUCH = "one byte written in each 4 KiB of {}, in one thread, mapped shared from a file as QEMU does (thp: anonymous)"
@@ -81,19 +81,10 @@ def place_with(size: int, host: bool, append: str = "", qemu: tuple[str, ...] = 
         image("dmem"), f"{4 * gib + 1}G", cpu="EPYC", boot="direct", bare=True, prealloc=True,
         append=append, qemu_arguments=qemu, name=f"bench-{os.getpid()}",
     )
-    try:
-        machine.start()
-        lab = Lab(machine)
+    with lab_in(machine) as lab:
         lab.install()
         lab.run("modprobe dmemfs")
         yield lab
-        complaints = machine.complaints()
-        if complaints:
-            raise LabError("the kernel complained:\n" + "\n".join(complaints))
-    except BaseException:
-        machine.stop(keep=True)
-        raise
-    machine.stop()
 
 
 def in_turn(names: list[str], round_: int) -> list[str]:

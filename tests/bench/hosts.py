@@ -20,7 +20,7 @@ from typing import Any, Optional
 from lab.images import image
 from lab.machine import GIB, KIB, MIB, LabError, Machine, Node, parse_size
 
-from .place import Lab, lab_place
+from .place import Lab, lab_in, lab_place
 from .result import Chart, Result, Table
 
 PAGE = 4 * KIB
@@ -100,11 +100,9 @@ class Hosts:
     def _boot(self, shape: Shape, way: str) -> Boot:
         arguments = "" if way == "plain" else " ".join(self.plan(shape, way)["arguments"])
         machine = big_machine(shape, arguments)
-        try:
-            begin = time.monotonic()
-            machine.start()
+        begin = time.monotonic()
+        with lab_in(machine) as lab:
             wall, cpu = time.monotonic() - begin, machine.processor_seconds()
-            lab = Lab(machine)
             seconds = kernel_seconds(lab)
             if way == "dmem":
                 lab.run("modprobe dmemfs")
@@ -113,10 +111,6 @@ class Hosts:
                 self.plans[shape.name] = {w: make_plan(lab, w) for w in WAYS}
                 self.sell_plans[shape.name] = {w: make_plan(lab, w, SELL) for w in SOLD}
             place = lab_place(machine, lab.run("uname -r").strip())
-        except BaseException:
-            machine.stop(keep=True)
-            raise
-        machine.stop()
         print(f"  {shape.name}, {way}: {seconds:.1f} s to init, overhead {seen['overhead'] / GIB:.2f} GiB",
               file=sys.stderr, flush=True)
         return Boot(seen, seconds, wall, cpu, place)
@@ -281,9 +275,7 @@ def sell_all(result: Result, hosts: Hosts, shape: Shape) -> None:
 
 def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
     machine = big_machine(shape, arguments, bare=False)
-    try:
-        machine.start()
-        lab = Lab(machine)
+    with lab_in(machine) as lab:
         lab.install()
         seen = figures(lab)
         result.add(f"sold, {name}, dmem", "bytes", f"size_bytes of all nodes, booted with {arguments}", seen["dmem"])
@@ -296,10 +288,6 @@ def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
         result.add(f"services before, {name}, dmem", "services", "systemctl list-units --state=running", services[1])
         result.ratio(f"{name}: services that survive a memory hog", "quotient", f"services, {name}, dmem",
                      f"services before, {name}, dmem", "= 1")
-    except BaseException:
-        machine.stop(keep=True)
-        raise
-    machine.stop()
     result.tables.append(Table(f"{name}, with all services", ["dmem"], [
         (row, [f"{row}, {name}, dmem"]) for row in ("sold", "left", "MemAvailable")]))
 

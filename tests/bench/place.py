@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pkgutil
@@ -11,7 +12,7 @@ import shlex
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 from lab.images import SOURCE_ROOT
 from lab.machine import LabError, Machine, cache_folder
@@ -115,6 +116,21 @@ class Lab(Place):
 
     def describe(self) -> dict[str, Any]:
         return lab_place(self.machine, self.run("uname -r").strip())
+
+
+@contextlib.contextmanager
+def lab_in(machine: Machine) -> Iterator[Lab]:
+    """Starts a machine and ends it. Its kernel must not complain; what fails leaves its console behind."""
+    try:
+        machine.start()
+        yield Lab(machine)
+        complaints = machine.complaints()
+        if complaints:
+            raise LabError("the kernel complained:\n" + "\n".join(complaints))
+    except BaseException:
+        machine.stop(keep=True)
+        raise
+    machine.stop()
 
 
 def lab_place(machine: Machine, kernel: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Optional
 from lab.images import image
 from lab.machine import GIB, KIB, LabError, Machine, cache_folder
 
-from .place import Lab, host_place
+from .place import Lab, host_place, lab_in
 from .result import Chart, Result, Table
 
 NODES = 64
@@ -117,9 +117,7 @@ def process_figures(run: Any, pid: str) -> dict[str, float]:
 def daemon(result: Result, quick: bool, rounds: int) -> None:
     events, rest = (200, 10) if quick else (5000, 60)
     machine = Machine(image("dmem"), "3G,3G", boot="direct", append="dmem=1G", name=f"bench-{os.getpid()}")
-    try:
-        machine.start()
-        lab = Lab(machine)
+    with lab_in(machine) as lab:
         result.place = {**result.place, "machine": lab.describe()}
         for _ in range(1 if quick else min(rounds, 5)):
             result.add("dmemd, start", "s", "systemctl start until sd_notify(READY=1), ExecMainStart to Active in systemd's clock",
@@ -132,13 +130,6 @@ def daemon(result: Result, quick: bool, rounds: int) -> None:
         result.add("dmemd, RSS at rest", "bytes", "Rss of smaps_rollup", after["rss"])
         result.add("dmemd, processor at rest", "s", f"utime + stime over {rest} s without any event", after["cpu"] - at_rest["cpu"])
         storm(lab, result, events, pid)
-        complaints = machine.complaints()
-        if complaints:
-            raise LabError("the kernel complained:\n" + "\n".join(complaints))
-    except BaseException:
-        machine.stop(keep=True)
-        raise
-    machine.stop()
     _daemon_figures(result)
 
 
