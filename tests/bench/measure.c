@@ -2,11 +2,15 @@
 /*
  * bench-measure - what tools/bench measures on the host itself, as one static program
  *
- *     bench-measure touch MEMORY BYTES             makes memory as for a guest that starts, writes
- * one byte in each 4 KiB, and gives all of it back bench-measure random MEMORY BYTES ACCESSES
- * touches it first, then reads and writes 8 bytes at random places bench-measure kvm MEMORY BYTES
- * makes a virtual machine with that memory and lets KVM map all of it bench-measure hog takes
- * memory until something stops it
+ *     bench-measure touch MEMORY BYTES [TIMES]
+ *             makes memory as for a guest that starts, writes one byte in each 4 KiB, writes them
+ *             once more, and gives all of it back; does that TIMES times, and tells of the last
+ *     bench-measure random MEMORY BYTES ACCESSES
+ *             touches it first, then reads and writes 8 bytes at random places
+ *     bench-measure kvm MEMORY BYTES
+ *             makes a virtual machine with that memory and lets KVM map all of it
+ *     bench-measure hog
+ *             takes memory until something stops it
  *
  * MEMORY is the path of a file that does not exist yet, in a dmemfs or hugetlbfs; or one of the
  * words
@@ -18,13 +22,14 @@
  *
  *     map_ns       until the memory is mapped: open, ftruncate, mmap
  *     touch_ns     writing one byte in each 4 KiB
+ *     again_ns     the same once more, when all of it is mapped
  *     teardown_ns  munmap, close and unlink
  *     faults       page faults of touching, as getrusage() counts them
  *     access_ns    all random accesses together
  *     populate_ns  KVM_PRE_FAULT_MEMORY for all of it; the memory itself was touched before
  *     pages_4k, pages_2m, pages_1g
  *                  how KVM has mapped it then, its own statistics in debugfs; there must be no
- * other virtual machine
+ *                  other virtual machine
  */
 
 #define _GNU_SOURCE
@@ -143,18 +148,28 @@ static void touch(uint8_t *p, uint64_t size) {
                 *(volatile uint8_t *)(p + i) = 0xa5;
 }
 
-static void measure_touch(const char *what, uint64_t size) {
-        Memory m = map_memory(what, size);
-        long before = faults();
-        uint64_t start = now(), touch_ns, teardown_ns;
+static void measure_touch(const char *what, uint64_t size, uint64_t times) {
+        uint64_t map_ns = 0, touch_ns = 0, again_ns = 0, teardown_ns = 0;
+        long n = 0;
 
-        touch(m.p, size);
-        touch_ns = now() - start;
-        before = faults() - before;
-        teardown_ns = unmap_memory(&m);
-        printf("{\"map_ns\":%" PRIu64 ",\"touch_ns\":%" PRIu64 ",\"teardown_ns\":%" PRIu64
-               ",\"faults\":%ld}\n",
-               m.map_ns, touch_ns, teardown_ns, before);
+        while (times-- > 0) {
+                Memory m = map_memory(what, size);
+                uint64_t start = now(), touched, again;
+
+                n = faults();
+                touch(m.p, size);
+                touched = now();
+                n = faults() - n;
+                touch(m.p, size);
+                again = now();
+                map_ns = m.map_ns;
+                touch_ns = touched - start;
+                again_ns = again - touched;
+                teardown_ns = unmap_memory(&m);
+        }
+        printf("{\"map_ns\":%" PRIu64 ",\"touch_ns\":%" PRIu64 ",\"again_ns\":%" PRIu64
+               ",\"teardown_ns\":%" PRIu64 ",\"faults\":%ld}\n",
+               map_ns, touch_ns, again_ns, teardown_ns, n);
 }
 
 static void measure_random(const char *what, uint64_t size, uint64_t n) {
@@ -240,8 +255,9 @@ static void hog(void) {
 int main(int argc, char **argv) {
         const char *verb = argc > 1 ? argv[1] : "";
 
-        if (strcmp(verb, "touch") == 0 && argc == 4)
-                measure_touch(argv[2], parse_number(argv[3]));
+        if (strcmp(verb, "touch") == 0 && (argc == 4 || argc == 5))
+                measure_touch(argv[2], parse_number(argv[3]),
+                              argc == 5 ? parse_number(argv[4]) : 1);
         else if (strcmp(verb, "random") == 0 && argc == 5)
                 measure_random(argv[2], parse_number(argv[3]), parse_number(argv[4]));
         else if (strcmp(verb, "kvm") == 0 && argc == 4)
@@ -249,7 +265,8 @@ int main(int argc, char **argv) {
         else if (strcmp(verb, "hog") == 0 && argc == 2)
                 hog();
         else {
-                fprintf(stderr, "usage: bench-measure touch|kvm MEMORY BYTES\n"
+                fprintf(stderr, "usage: bench-measure touch MEMORY BYTES [TIMES]\n"
+                                "       bench-measure kvm MEMORY BYTES\n"
                                 "       bench-measure random MEMORY BYTES ACCESSES\n"
                                 "       bench-measure hog\n");
                 return 2;

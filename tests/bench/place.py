@@ -71,9 +71,9 @@ class Place:
     def run(self, command: str, check: bool = True, timeout: float = 600) -> str:
         raise NotImplementedError
 
-    def measure(self, arguments: str) -> dict[str, Any]:
-        """Runs bench-measure, see measure.c."""
-        return json.loads(self.run(f"{self.program} {arguments}"))
+    def measure(self, arguments: str, by: str = "") -> dict[str, Any]:
+        """Runs bench-measure, see measure.c. by: what runs it, such as nice."""
+        return json.loads(self.run(f"{by}{self.program} {arguments}"))
 
     program = MEASURE
 
