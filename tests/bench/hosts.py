@@ -37,7 +37,6 @@ WAYS = {
 ALTERNATIVES = {"hugetlb 2M HVO": "hugetlb-2M-hvo", "hugetlb 1G HVO": "hugetlb-1G-hvo", "dmem": "dmem"}
 
 # As much as can be sold: whole GiB, and enough for the kernel's floor of 1/128 of a node
-SOLD = ("dmem", "hugetlb 1G HVO")
 SELL = "[Kernel]\nReserve=1920M\nReservePercent=1\nBootNodeReserve=0\n"
 
 
@@ -84,7 +83,7 @@ class Hosts:
     def __init__(self) -> None:
         self.boots: dict[tuple[str, str], list[Boot]] = {}
         self.plans: dict[str, dict[str, dict[str, Any]]] = {}
-        self.sell_plans: dict[str, dict[str, dict[str, Any]]] = {}
+        self.sell_plans: dict[str, dict[str, Any]] = {}
 
     def boot(self, shape: Shape, way: str, at_least: int = 1) -> list[Boot]:
         found = self.boots.setdefault((shape.name, way), [])
@@ -109,7 +108,7 @@ class Hosts:
             seen = figures(lab)
             if way == "plain" and shape.name not in self.plans:
                 self.plans[shape.name] = {w: make_plan(lab, w) for w in WAYS}
-                self.sell_plans[shape.name] = {w: make_plan(lab, w, SELL) for w in SOLD}
+                self.sell_plans[shape.name] = make_plan(lab, "dmem", SELL)
             place = lab_place(machine, lab.run("uname -r").strip())
         print(f"  {shape.name}, {way}: {seconds:.1f} s to init, overhead {seen['overhead'] / GIB:.2f} GiB",
               file=sys.stderr, flush=True)
@@ -262,15 +261,16 @@ def sell_all(result: Result, hosts: Hosts, shape: Shape) -> None:
     """As much for guests as a plan gives away, and a host that lives on what is left."""
     name = f"{shape.name}, all that can be sold"
     hosts.boot(shape, "plain")  # where the plans are made
-    plans = hosts.sell_plans[shape.name]
+    plan = hosts.sell_plans[shape.name]
     wanted = ">= 760 GiB" if shape.size == 768 * GIB else None
     try:
-        _sell_dmem(result, shape, name, " ".join(plans["dmem"]["arguments"]))
+        _sell_dmem(result, shape, name, " ".join(plan["arguments"]))
     except LabError as e:
         result.measures.pop(f"sold, {name}, dmem", None)
         result.add(f"sold, {name}, dmem", "bytes", f"nothing, as this host failed: {str(e).splitlines()[0]}", 0)
     result.ratio(f"{name}: dmem", "value", f"sold, {name}, dmem", wanted=wanted or "> 0 GiB")
-    _sell_hvo(result, shape, name, " ".join(plans["hugetlb 1G HVO"]["arguments"]))
+    pages = ",".join(f"{n['id']}:{n['dmem_bytes'] // GIB}" for n in plan["nodes"])
+    _sell_hvo(result, shape, name, f"hugepagesz=1G hugepages={pages} hugetlb_free_vmemmap=on")
 
 
 def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
@@ -317,7 +317,8 @@ def survive_hog(lab: Lab) -> tuple[int, int]:
 
 
 def _sell_hvo(result: Result, shape: Shape, name: str, arguments: str) -> None:
-    """The same amount as 1G pages with HVO. Their struct pages are given back only after the boot."""
+    """The same amount as 1G pages with HVO. Their struct pages are given back only after they were made, so
+    dmemctl refuses to plan that; this asks the kernel itself."""
     machine = big_machine(shape, arguments)
     try:
         machine.start()
