@@ -15,12 +15,13 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Optional
 
 from lab.images import image
 from lab.machine import GIB, KIB, MIB, LabError, Machine, Node, parse_size
 
-from .place import Lab, lab_in, lab_place
+from .place import Host, Lab, lab_in, lab_place
 from .result import Chart, Result, Table
 
 PAGE = 4 * KIB
@@ -117,7 +118,19 @@ class Hosts:
 
 def big_machine(shape: Shape, arguments: str, bare: bool = True) -> Machine:
     return Machine(image("dmem"), shape.lab_nodes(), cpu="EPYC", boot="direct", bare=bare,
-                   append=arguments, name=f"bench-{os.getpid()}")
+                   append=f"tsc_early_khz={tsc_khz()} {arguments}", name=f"bench-{os.getpid()}")
+
+
+@lru_cache(maxsize=None)
+def tsc_khz() -> int:
+    """What the emulated processor counts, for the kernel's clock: it runs from the start if it is told, else only
+    once the kernel has found that out, and that can be after it has made the struct pages."""
+    here = Host()
+    try:
+        here.install()
+        return here.measure("tsc")["tsc_khz"]
+    finally:
+        here.clean_up()
 
 
 def kernel_seconds(lab: Lab) -> float:

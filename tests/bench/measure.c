@@ -11,6 +11,8 @@
  *             makes a virtual machine with that memory and lets KVM map all of it
  *     bench-measure hog
  *             takes memory until something stops it
+ *     bench-measure tsc
+ *             the frequency of the processor's time stamp counter, as tsc_khz
  *
  * MEMORY is the path of a file that does not exist yet, in a dmemfs or hugetlbfs; or one of the
  * words
@@ -47,9 +49,13 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __x86_64__
+#include <x86intrin.h>
+#endif
 
 #define SMALL_PAGE 4096
 #define HOG_STEP (UINT64_C(16) << 20)
+#define TSC_NS UINT64_C(100000000)
 
 /* linux/kvm.h of Debian 12 is older than this call */
 struct pre_fault_memory {
@@ -252,6 +258,21 @@ static void hog(void) {
         }
 }
 
+static void measure_tsc(void) {
+#ifdef __x86_64__
+        uint64_t start = now(), ticks = __rdtsc(), ns;
+
+        do
+                ns = now() - start;
+        while (ns < TSC_NS);
+        ticks = __rdtsc() - ticks;
+        printf("{\"tsc_khz\":%" PRIu64 "}\n", ticks * 1000000 / ns);
+#else
+        errno = EOPNOTSUPP;
+        fail("tsc");
+#endif
+}
+
 int main(int argc, char **argv) {
         const char *verb = argc > 1 ? argv[1] : "";
 
@@ -264,11 +285,13 @@ int main(int argc, char **argv) {
                 measure_kvm(argv[2], parse_number(argv[3]));
         else if (strcmp(verb, "hog") == 0 && argc == 2)
                 hog();
+        else if (strcmp(verb, "tsc") == 0 && argc == 2)
+                measure_tsc();
         else {
                 fprintf(stderr, "usage: bench-measure touch MEMORY BYTES [TIMES]\n"
                                 "       bench-measure kvm MEMORY BYTES\n"
                                 "       bench-measure random MEMORY BYTES ACCESSES\n"
-                                "       bench-measure hog\n");
+                                "       bench-measure hog|tsc\n");
                 return 2;
         }
         return 0;
