@@ -156,7 +156,7 @@ class Poison(PoisonScenario):
         self.wait_until("ledger", f"grep {self.page:#x} {LEDGER} | grep -q /victim")
 
     def storm(self, first: int, meanwhile: str) -> None:
-        """Many pages go bad, one in eight by an error, while something happens to dmemd."""
+        """Many pages go bad, one in eight by an error, while something happens to dmemd or its bus."""
         job = self.machine.start_job(
             f"i=0; while [ $i -lt {STORM} ]; do f={NODE}/retire; [ $((i % 8)) -gt 0 ] || f={HARD_OFFLINE}; "
             f"echo $(({first} + i * 4096)) >$f || exit; i=$((i + 1)); done"
@@ -171,6 +171,8 @@ class Poison(PoisonScenario):
             "true",
             "systemctl kill -s KILL dmemd.service; systemctl start dmemd.service",
             "systemctl kill -s STOP dmemd.service; sleep 1; systemctl kill -s CONT dmemd.service",
+            "systemctl kill -s STOP dbus.service; sleep 1; systemctl kill -s KILL dbus.service; "
+            "systemctl stop dbus.socket dbus.service; systemctl start dbus.socket dbus.service",
             "systemctl restart dmemd.service",
             "systemctl kill -s HUP dmemd.service; systemctl stop dmemd.service",
         ):
