@@ -86,7 +86,10 @@ def check_series(style: Path, scratch: Path, add: Add) -> None:
         shutil.copytree(original, tree)
     shutil.copytree(OVERLAY, built, dirs_exist_ok=True)
     argv = ["patch", "-s", "-p1", "--fuzz=0", "--no-backup-if-mismatch"]
+    has_already = f'. "{SOURCE_ROOT}/tools/lib/common.sh"; has_already "$@"'
     for patch in sorted(PATCHES.glob("*.patch")):
+        if subprocess.run(["bash", "-c", has_already, "bash", built, patch], check=False).returncode == 0:
+            continue
         with open(patch, "rb") as f:
             subprocess.run([*argv, "-d", built], stdin=f, check=True)
 

@@ -270,3 +270,13 @@ install_from_backports() {
         }
         as_root rm -rf "$dir"
 }
+
+# has_already TREE PATCH: does this source of Linux have what a patch of ours is for? Fixes get there.
+has_already() {
+        case ${2##*/} in
+        0001-mm-mempolicy-*) # 6.12.118, in other words
+                grep -q 'folio = vm_normal_folio_pmd(walk->vma, addr' "$1/mm/mempolicy.c"
+                ;;
+        *) false ;;
+        esac
+}

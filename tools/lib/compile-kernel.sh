@@ -39,6 +39,7 @@ apply_patches() {
         local p
         for p in "$top"/kernel/patches/6.12/*.patch; do
                 [[ -e $p ]] || continue
+                ! has_already "$work/linux" "$p" || continue
                 echo "Applying ${p#"$top"/}"
                 patch -d "$work/linux" -p1 --fuzz=0 --no-backup-if-mismatch <"$p"
         done
