@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 
-from lab.channel import Job
+from lab.channel import ChannelClosed, Job
 
 from .common import GIB, MIB, DmemScenario
 
@@ -211,12 +211,13 @@ class MachineCheck(PoisonScenario):
             seen = len(job.stdout)
             self.machine.expected.append("Kernel panic|Data load in unrecoverable area of kernel")
             self.machine.mce(0, 1, ACTION_REQUIRED, MCG_REQUIRED, address + 5 * 4096, broadcast=True)
-            self.machine.channel.wait(lambda: b"spun" in job.stdout[seen:], time.monotonic() + 90)
-            if self.machine.alive:
+            try:
+                self.machine.channel.wait(lambda: b"spun" in job.stdout[seen:], time.monotonic() + 90)
                 break
-            self.machine.stop()
-            self.machine.start()
-            self.prepare()
+            except ChannelClosed:
+                self.machine.stop()
+                self.machine.start()
+                self.prepare()
         text = self.wait_for(job, seen, "spun")
         self.contains(text, f"sigbus={BUS_MCEERR_AR},{5 * 4096:#x},12", "the signal")
         self.contains(self.ask(job, "read", "differing="), "lost=1\ndiffering=0", "what its owner sees")
