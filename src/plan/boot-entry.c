@@ -110,12 +110,6 @@ int boot_entries_check(const BootEntries *entries, char *const *arguments, Findi
                 const BootEntry *entry = entries->items + i;
                 char *const *wanted = NULL;
 
-                if (entry->is_default && !gets_arguments(entry) && arguments && *arguments) {
-                        as_planned = false;
-                        r = findings ? add_useless_default(entry, findings) : 0;
-                        if (r < 0)
-                                return r;
-                }
                 if (!entry->kernel)
                         continue;
                 if (gets_arguments(entry)) {
@@ -176,6 +170,9 @@ int boot_entries_check_kernels(const BootEntries *entries, char *const *argument
         const BootEntry *last = NULL;
         int r;
 
+        for (size_t i = 0; arguments && *arguments && i < entries->n_items; i++)
+                if (entries->items[i].is_default && !gets_arguments(entries->items + i))
+                        return add_useless_default(entries->items + i, findings);
         if (!needs_dmem(arguments))
                 return 0;
         for (size_t i = 0; i < entries->n_items; i++)

@@ -60,15 +60,16 @@ int boot_entries_take_default(BootEntries *entries, char ***ret);
 /*
  * Are the entries as planned? Every normal one and the default one carry exactly @arguments, a
  * recovery entry none. Adds a finding `entry-differs` of severity error for each that is not so,
- * or `no-entry` if there is none that could, or the default one boots no kernel or is for recovery.
+ * or `no-entry` if there is none that could.
  * Returns 1 if all is as planned, 0 if not, or -ENOMEM. @findings may be NULL.
  */
 int boot_entries_check(const BootEntries *entries, char *const *arguments, Findings *findings);
 
 /*
- * Do the kernels of the entries know dmem=? Findings `kernel-without-dmem`: a warning for each
- * normal entry that does not as long as another does or may, else one error. Says nothing when
- * @arguments has no dmem=. Returns 0 or -ENOMEM.
+ * Will the next boot make something of @arguments? Finding `no-entry` of severity error if the
+ * default entry boots no kernel or is for recovery. Then, when @arguments has dmem=, findings
+ * `kernel-without-dmem`: a warning for each normal entry whose kernel does not know it as long as
+ * another does or may, else one error. No reason to bar the way back. Returns 0 or -ENOMEM.
  */
 int boot_entries_check_kernels(const BootEntries *entries, char *const *arguments,
                                Findings *findings);

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -206,6 +207,22 @@ def case_default_entry_made_by_hand(tree):
 def case_saved_default(tree):
     write(tree.root / "etc/default/grub", SETTINGS.replace("DEFAULT=0", "DEFAULT=saved", 1))
     apply(tree)
+
+
+def case_revert_while_recovery_boots_by_default(tree):
+    """As GRUB_SAVEDEFAULT leaves a host after a night in recovery mode: just then the way back is wanted."""
+    expect(tree.run("apply"), 0)
+    write(tree.root / "etc/dmemd/dmemd.conf.d/more.conf", "[Kernel]\nReserve=6G\n")
+    expect(tree.run("apply"), 0)
+    title = re.search(r"menuentry '([^']*\(recovery mode\))'", (tree.root / CONFIG).read_text())[1]
+    write(tree.root / "etc/default/grub", SETTINGS.replace(
+        "DEFAULT=0", f'DEFAULT="Advanced options for Debian GNU/Linux>{title}"', 1))
+    tree.run_in("/usr/sbin/update-grub", check=True)
+    before = tree.state()
+    expect(tree.run("apply"), 1, "which boots by default, is for recovery", "let another")
+    expect_unchanged(tree, before)
+    expect(tree.run("revert"), 0)
+    assert {PLANNED} == set(tree.own_arguments()) - {""}
 
 
 def case_memory_test(tree):

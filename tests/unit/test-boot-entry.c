@@ -69,16 +69,10 @@ TEST(entries_as_planned) {
                   dmem_arguments,
                   0,
                   "e:entry-differs" },
-                { "recovery by default",
+                { "recovery by default stays clean",
                   { with, default_recovery },
                   2,
                   dmem_arguments,
-                  0,
-                  "e:no-entry" },
-                { "recovery by default, none wanted",
-                  { without, default_recovery },
-                  2,
-                  no_arguments,
                   1,
                   "" },
                 { "none wanted", { without, recovery }, 2, no_arguments, 1, "" },
@@ -144,6 +138,42 @@ TEST(kernels) {
                 for (size_t j = 0; j < ELEMENTSOF(items); j++)
                         items[j] =
                                 entry(BOOT_ENTRY_NORMAL, false, no_arguments, table[i].supports[j]);
+                EXPECT_EQ(table[i].label,
+                          boot_entries_check_kernels(&entries, table[i].arguments, &findings), 0);
+                codes(&findings, text, sizeof(text));
+                EXPECT_STREQ(table[i].label, text, table[i].codes);
+                findings_done(&findings);
+        }
+}
+
+/* What may be planned must not be applied so, but the way back is open: boot_entries_check(). */
+TEST(useless_default) {
+        static const struct {
+                const char *label;
+                BootEntryKind kind;
+                bool kernel;
+                char *const *arguments;
+                const char *codes;
+        } table[] = {
+                { "recovery", BOOT_ENTRY_RECOVERY, true, dmem_arguments, "e:no-entry" },
+                { "recovery, huge pages", BOOT_ENTRY_RECOVERY, true, page_arguments, "e:no-entry" },
+                { "recovery, none wanted", BOOT_ENTRY_RECOVERY, true, no_arguments, "" },
+                { "another system", BOOT_ENTRY_OTHER, false, dmem_arguments, "e:no-entry" },
+                { "an entry by hand", BOOT_ENTRY_OTHER, true, dmem_arguments, "" },
+                { "a normal one", BOOT_ENTRY_NORMAL, true, dmem_arguments, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                BootEntry items[] = {
+                        entry(BOOT_ENTRY_NORMAL, false, dmem_arguments, 0),
+                        entry(table[i].kind, true, no_arguments, 0),
+                };
+                BootEntries entries = { items, ELEMENTSOF(items) };
+                Findings findings = { 0 };
+                char text[256];
+
+                if (!table[i].kernel)
+                        items[1].kernel = NULL;
                 EXPECT_EQ(table[i].label,
                           boot_entries_check_kernels(&entries, table[i].arguments, &findings), 0);
                 codes(&findings, text, sizeof(text));
