@@ -136,9 +136,10 @@ struct dmem_units {
  * @requested: bytes that were asked for
  * @ranges:    its ranges, sorted by address
  * @nr_ranges: length of @ranges
- * @lock:      guards @pool
+ * @lock:      guards @pool and @nr_waiting
  * @pool:      what is free
  * @cleared:   woken when a chunk has been cleared
+ * @nr_waiting: who waits for that, and no other chunk is begun meanwhile
  * @freed:     woken when there is something to be cleared
  * @clearer:   thread that clears free memory in the background
  * @events:    pages that went bad
@@ -153,6 +154,7 @@ struct dmem_node {
 	struct mutex lock;	/* see above */
 	struct dmem_pool pool;
 	wait_queue_head_t cleared;
+	unsigned int nr_waiting;
 	wait_queue_head_t freed;
 	struct task_struct *clearer;
 	struct dmem_events events;

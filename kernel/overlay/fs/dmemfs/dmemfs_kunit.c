@@ -87,9 +87,9 @@ static void pool_clear_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nr, DMEM_CHUNK_UNITS);
 	at += nr;
 	KUNIT_EXPECT_FALSE(test, dmem_pool_clear_next(&pool, &at, &nr));
-	KUNIT_EXPECT_TRUE(test, dmem_pool_is_clearing(&pool, pfn));
+	KUNIT_EXPECT_EQ(test, pool.clearing, pfn);
 	dmem_pool_clear_end(&pool);
-	KUNIT_EXPECT_FALSE(test, dmem_pool_is_clearing(&pool, pfn));
+	KUNIT_EXPECT_EQ(test, pool.clearing, 0);
 
 	at = pfn;
 	KUNIT_ASSERT_EQ(test, dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty), 0);

@@ -163,10 +163,10 @@ static int clearer(void *data)
 		bool found;
 
 		wait_event_idle(node->freed, kthread_should_stop() ||
-				READ_ONCE(node->pool.nr_queued));
+				(READ_ONCE(node->pool.nr_queued) && !READ_ONCE(node->nr_waiting)));
 
 		mutex_lock(&node->lock);
-		found = dmem_pool_clear_begin(&node->pool);
+		found = !node->nr_waiting && dmem_pool_clear_begin(&node->pool);
 		mutex_unlock(&node->lock);
 		if (!found)
 			continue;
@@ -519,27 +519,27 @@ static void untake(struct dmem_account *account, const struct dmem_node *node, u
 
 /*
  * Get memory out of the pool that the ledger says is there. What is missing may be the chunk that
- * is being cleared just now: wait for it, for larger sizes only once. For single pages this
- * succeeds sooner or later, as the ledger knows of free ones.
+ * is being cleared just now, which is also all that a whole span may lack. So wait for it, and let
+ * the clearer take no other until we have looked again.
  */
 static int alloc_from_pool(struct dmem_node *node, unsigned int order, unsigned long want,
 			   struct dmem_piece *ret, bool *ret_dirty)
 {
-	bool waited = false;
+	int r;
 
-	for (;;) {
-		unsigned long clearing;
-		int r;
-
-		mutex_lock(&node->lock);
-		r = dmem_pool_alloc(&node->pool, order, want, &ret->pfn, &ret->nr, ret_dirty);
-		clearing = node->pool.clearing;
+	mutex_lock(&node->lock);
+	r = dmem_pool_alloc(&node->pool, order, want, &ret->pfn, &ret->nr, ret_dirty);
+	if (r == -ENOSPC && node->pool.clearing) {
+		WRITE_ONCE(node->nr_waiting, node->nr_waiting + 1);
 		mutex_unlock(&node->lock);
-		if (r != -ENOSPC || !clearing || (order && waited))
-			return r;
-		wait_event(node->cleared, !dmem_pool_is_clearing(&node->pool, clearing));
-		waited = true;
+		wait_event(node->cleared, !READ_ONCE(node->pool.clearing));
+		mutex_lock(&node->lock);
+		WRITE_ONCE(node->nr_waiting, node->nr_waiting - 1);
+		r = dmem_pool_alloc(&node->pool, order, want, &ret->pfn, &ret->nr, ret_dirty);
+		wake_up(&node->freed);
 	}
+	mutex_unlock(&node->lock);
+	return r;
 }
 
 static void clear_dirty(struct dmem_node *node, unsigned int order, const struct dmem_piece *piece)

@@ -623,7 +623,7 @@ bool dmem_pool_clear_begin(struct dmem_pool *pool)
 				/* What is freed into it from now on marks it again. */
 				chunk_set_dirty(pool, span, chunk, false);
 				span_changed(region, i);
-				pool->clearing = chunk_pfn(region, i, chunk);
+				WRITE_ONCE(pool->clearing, chunk_pfn(region, i, chunk));
 				return true;
 			}
 		}
@@ -683,23 +683,7 @@ void dmem_pool_clear_end(struct dmem_pool *pool)
 		chunk_set_busy(pool, span, chunk, false);
 	}
 	span_changed(region, span_nr);
-	pool->clearing = 0;
-}
-
-/**
- * dmem_pool_is_clearing() - wait for a chunk that is being cleared
- * @pool:     the pool
- * @clearing: dmem_pool.clearing as it was
- *
- * Of this chunk only: the next one may have been begun before anybody looks, and with much to clear
- * there is no end of them.
- *
- * Context: needs no serialization.
- * Return: true until the chunk has been given back.
- */
-bool dmem_pool_is_clearing(const struct dmem_pool *pool, unsigned long clearing)
-{
-	return READ_ONCE(pool->clearing) == clearing;
+	WRITE_ONCE(pool->clearing, 0);
 }
 
 /* Room to note retired units of a chunk. What is there already is left alone. */

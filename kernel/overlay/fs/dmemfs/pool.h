@@ -148,7 +148,6 @@ bool dmem_pool_chunk_dirty(const struct dmem_pool *pool, unsigned long pfn);
 bool dmem_pool_clear_begin(struct dmem_pool *pool);
 bool dmem_pool_clear_next(const struct dmem_pool *pool, unsigned long *pfn, unsigned long *nr);
 void dmem_pool_clear_end(struct dmem_pool *pool);
-bool dmem_pool_is_clearing(const struct dmem_pool *pool, unsigned long clearing);
 
 int dmem_pool_retire(struct dmem_pool *pool, unsigned long pfn, bool poisoned, bool *ret_used);
 unsigned long dmem_pool_next_lost(const struct dmem_pool *pool, unsigned long pfn,

@@ -102,6 +102,38 @@ static void test(const char *page_name)
 	wait_cleared(SIZE);
 }
 
+/* A chunk of it is being cleared all the time, which must not break a whole GiB. */
+static void test_span(void)
+{
+	unsigned int nid = next_nid(-1), spans = whole_spans(nid), round;
+	uint64_t size = spans * GiB;
+	char options[64];
+	int fd;
+
+	if (!spans) {
+		skip("node has no whole GiB", "1G: comes while it is being cleared");
+		return;
+	}
+	snprintf(options, sizeof(options), "pagesize=1G,node=%u", nid);
+	if (mount_at("m", options, NULL, 0) < 0)
+		die("mount");
+	fd = open_at("m", "f", 0);
+	if (fallocate(fd, 0, 0, size) < 0)
+		die("fallocate");
+	for (round = 0; round < 8; round++) {
+		restart();
+		if (ftruncate(fd, 0) < 0 || !wait_cleared(1))
+			die("truncate");
+		if (fallocate(fd, 0, 0, size) < 0)
+			die("fallocate");
+		if (sum("dmemfs_alloc:", "bytes=1073741824 ") != size)
+			break;
+	}
+	check(round == 8, "1G: comes while it is being cleared");
+	close(fd);
+	unmount("m");
+}
+
 int main(void)
 {
 	cpu_set_t set;
@@ -118,6 +150,7 @@ int main(void)
 	}
 	test("2M");
 	test("4K");
+	test_span();
 	write_text(TRACING "events/dmemfs/enable", "0");
 	return finish();
 }
