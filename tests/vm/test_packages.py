@@ -30,12 +30,14 @@ BOOT_FILES = (
 
 
 @lru_cache(maxsize=None)
-def build_packages() -> dict[str, Path]:
-    """The packages of this source tree by their names, judged by lintian."""
+def build_packages(suite: str) -> dict[str, Path]:
+    """The packages of this source tree by their names, judged by lintian; for the release of this
+    machine if @suite is empty."""
     folder = tempfile.mkdtemp(prefix="dmemd-packages-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    options = ["--no-tests", "--lintian", *([f"--suite={suite}"] if suite else [])]
     done = subprocess.run(
-        [str(SOURCE_ROOT / "tools" / "build-packages"), "--no-tests", "--lintian", folder],
+        [str(SOURCE_ROOT / "tools" / "build-packages"), *options, folder],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
     )
     if done.returncode != 0:
@@ -66,7 +68,7 @@ class Packages(DmemScenario):
     def prepare(self) -> None:
         # The image boots by a grub.cfg that no update-grub has made yet
         self.machine.run("update-grub")
-        self.packages = build_packages()
+        self.packages = build_packages(self.suite)
         self.equal(sorted(self.packages), ["dmemd", "dmemd-dbgsym", "dmemfs-dkms", "linux-patch-dmem"],
                    "packages")
         # Not to /tmp/, which the next boot empties
@@ -213,3 +215,10 @@ class Packages(DmemScenario):
         self.equal(self.own_arguments(), [], "own arguments on the command line")
         self.check_left_over({"/etc/dmemd", "/etc/dmemd/dmemd.conf.d", "/etc/dmemd/dmemd.conf.d/10-test.conf",
                               "/etc/dmemd/dmemd.conf.d/99-remove.conf"})
+
+
+class PackagesOfDebian13(Packages):
+    """the same, built and installed there"""
+
+    suite = "trixie"
+    thorough = "the packages are built, in another release of Debian"
