@@ -28,6 +28,7 @@ class Demo(Show):
     # The chapters
 
     def run(self) -> None:
+        disk = image("dmem")
         begin = time.monotonic()
         sizes = " and ".join(f"{n.size // GIB} GiB" for n in self.nodes)
         self.chapter(
@@ -35,7 +36,7 @@ class Demo(Show):
             f"QEMU emulates a server with two NUMA nodes of {sizes}. It runs Debian, with",
             "GRUB, systemd and D-Bus, a kernel with dmem=, and the programs of this source tree.",
         )
-        self.machine = Machine(image("dmem"), self.nodes, name=f"demo-{os.getpid()}")
+        self.machine = Machine(disk, self.nodes, name=f"demo-{os.getpid()}")
         try:
             self.machine.start()
             self.before = self.figures()

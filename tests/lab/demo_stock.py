@@ -24,6 +24,7 @@ GUEST = (
 
 class StockDemo(Show):
     def run(self) -> None:
+        disk, guest = image("stock"), self.guest_disk()
         begin = time.monotonic()
         sizes = " and ".join(f"{n.size // GIB} GiB" for n in self.nodes)
         self.chapter(
@@ -33,10 +34,9 @@ class StockDemo(Show):
         )
         # No second NVMe disk nor name space: 6.12 looks for them at the same time, and which one is
         # /dev/nvme0n1, from which the machine boots, is left to chance
-        disk = self.guest_disk()
         self.machine = Machine(
-            image("stock"), self.nodes, cpu="EPYC", name=f"demo-stock-{os.getpid()}", qemu_arguments=[
-                "-blockdev", f"raw,node-name=guest,read-only=on,file.driver=file,file.filename={disk}",
+            disk, self.nodes, cpu="EPYC", name=f"demo-stock-{os.getpid()}", qemu_arguments=[
+                "-blockdev", f"raw,node-name=guest,read-only=on,file.driver=file,file.filename={guest}",
                 "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=guest",
             ]
         )
