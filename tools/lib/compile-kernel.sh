@@ -105,9 +105,10 @@ build_lab() {
 # As debian/linux-patch-dmem.README.Debian tells users to do it by hand
 build_deb() {
         cp "${configs[0]}" "$work/build/.config"
-        # Debian's own keys are not here, and debugging information would double the time and the space
+        # Newer than Debian's +deb13 of the same version, as it is what boot loaders are to start. Debian's own
+        # keys are not here, and debugging information would double the time and the space.
         "$work/linux/scripts/config" --file "$work/build/.config" --enable DMEM --module DMEMFS \
-                --set-str LOCALVERSION -dmem --set-str SYSTEM_TRUSTED_KEYS '' \
+                --set-str LOCALVERSION +dmem --set-str SYSTEM_TRUSTED_KEYS '' \
                 --disable DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT --enable DEBUG_INFO_NONE
         kmake olddefconfig
         grep -xF CONFIG_DMEM=y "$work/build/.config"
