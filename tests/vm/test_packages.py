@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The packages of tools/build-packages: installed, upgraded, removed and purged."""
+"""The packages of tools/build-packages and tools/build-kernel: installed, upgraded, removed and purged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from lab.images import SOURCE_ROOT
+from lab.images import SOURCE_ROOT, kernel_files
 from lab.machine import Result
 
 from .common import DROP_IN, GIB, CheckFailed, DmemScenario
@@ -222,3 +222,61 @@ class PackagesOfDebian13(Packages):
 
     suite = "trixie"
     thorough = "the packages are built, in another release of Debian"
+
+
+class KernelPackage(DmemScenario):
+    """tools/build-kernel --deb, but for the configuration, as the README says"""
+
+    nodes = "4G,4G"
+    thorough = "packages of a kernel are built"
+    steps = ("test_it_is_what_boots_next", "test_reboot")
+
+    def prepare(self) -> None:
+        config = kernel_files("dmem") / "config"
+        done = subprocess.run(
+            [str(SOURCE_ROOT / "tools" / "build-kernel"), "--deb", f"--config={config}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False,
+        )
+        self.equal(done.returncode, 0, "exit status of tools/build-kernel --deb")
+        packages = [Path(x) for x in done.stdout.split()]
+        self.equal([x.name.partition("_")[0].rpartition("-")[0] for x in packages],
+                   ["linux-headers", "linux-image"], "packages")
+        self.machine.put_file(packages[1], "/var/tmp/image.deb", "0644")
+        self.name = packages[1].name.partition("_")[0]
+        self.release = self.name.removeprefix("linux-image-")
+        # Debian's own kernel of that version, as far as the boot loader can tell
+        lab = self.machine.out("uname -r")
+        self.debian = self.release.partition("+")[0] + "+deb13-amd64"
+        self.machine.run(f"cp /boot/vmlinuz-{lab} /boot/vmlinuz-{self.debian} && "
+                         f"sed /DMEM/d /boot/config-{lab} >/boot/config-{self.debian}")
+        self.machine.run("update-grub")
+        self.equal(self.kernels()[0], self.debian, "what boots without the package")
+
+    def kernels(self) -> list[str]:
+        """In the order of the boot menu."""
+        lines = self.machine.out("grep -oE '^[[:space:]]*linux[[:space:]]+/boot/vmlinuz-[^ ]+' /boot/grub/grub.cfg")
+        return [line.partition("/boot/vmlinuz-")[2] for line in lines.splitlines()]
+
+    def test_it_is_what_boots_next(self) -> None:
+        self.machine.run(f"{APT} install /var/tmp/image.deb", timeout=900)
+        self.equal(self.kernels()[0], self.release, "what boots with the package")
+        self.check(self.debian in self.kernels(), "Debian's kernel is no longer in the menu")
+
+    def test_reboot(self) -> None:
+        self.machine.reboot()
+        self.equal(self.machine.out("uname -r"), self.release, "kernel")
+
+    def test_apply_reserves_memory(self) -> None:
+        self.dmemctl("apply")
+        self.machine.reboot()
+        self.check(self.own_arguments(), "no arguments of ours on the command line")
+        self.equal(self.machine.out("uname -r"), self.release, "kernel")
+        self.equal(self.dmemctl_json("status")["state"], "in-force", "state")
+        self.equal(self.machine.out("modinfo -n dmemfs"),
+                   f"/lib/modules/{self.release}/kernel/fs/dmemfs/dmemfs.ko", "module")
+        seen = self.touch("--fill=0xa5 /run/dmemfs/guest 256M")
+        self.equal((seen["nonzero"], seen["faults"]), ("0", "128"), "bytes that were not zero, and faults")
+
+    def test_remove(self) -> None:
+        self.machine.run(f"{APT} remove {self.name}", timeout=900)
+        self.equal(self.kernels()[0], self.debian, "what boots without the package")
