@@ -340,6 +340,48 @@ static void test_packing(void)
 	dmem_pool_destroy(&pool);
 }
 
+/* A file that is filled in order gets consecutive memory, which comes back as one piece. */
+static void test_consecutive(void)
+{
+	unsigned long first = 0, pfn, nr, i, round, differ;
+	struct dmem_pool pool = {};
+	bool dirty;
+
+	CHECK("consecutive", !dmem_pool_add(&pool, START_B, END_B, false), "region B");
+	for (round = 0; round < 3; round++) {
+		differ = 0;
+		for (i = 0; i < DMEM_SPAN_CHUNKS; i++) {
+			CHECK("consecutive", !dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn,
+							      &nr, &dirty), "chunk %lu", i);
+			if (!i)
+				first = pfn;
+			differ += pfn != first + i * DMEM_CHUNK_UNITS;
+		}
+		CHECK("consecutive", !differ && first == END_B - DMEM_SPAN_UNITS,
+		      "round %lu: %lu chunks from %lx are elsewhere", round, differ, first);
+		CHECK("consecutive", !pool.nr_queued, "%lu chunks are queued", pool.nr_queued);
+		/* In the second round two halves, which the pool looks at chunk by chunk. */
+		nr = DMEM_SPAN_UNITS / (1 + (round == 1));
+		for (pfn = first; pfn < first + DMEM_SPAN_UNITS; pfn += nr)
+			CHECK("consecutive", dmem_pool_free(&pool, pfn, nr) == nr, "%lx", pfn);
+		CHECK("consecutive", pool.nr_queued == DMEM_SPAN_CHUNKS &&
+		      pool.nr_free == pool.nr_units, "%lu queued, %lu free", pool.nr_queued,
+		      pool.nr_free);
+		/* The first chunks to be cleared are the next to be handed out. */
+		for (i = 0; i < 5; i++) {
+			CHECK("consecutive", dmem_pool_clear_begin(&pool) &&
+			      pool.clearing == first + i * DMEM_CHUNK_UNITS, "%lx is cleared",
+			      pool.clearing);
+			dmem_pool_clear_end(&pool);
+		}
+	}
+	sim_warnings = 0;
+	CHECK("consecutive", !dmem_pool_free(&pool, first, DMEM_SPAN_UNITS) && sim_warnings,
+	      "a double free is noticed");
+	CHECK("consecutive", pool.nr_free == pool.nr_units, "%lu free", pool.nr_free);
+	dmem_pool_destroy(&pool);
+}
+
 static void test_clean_first(void)
 {
 	unsigned long chunks[2], pfn, nr, i;
@@ -365,12 +407,12 @@ static void test_clean_first(void)
 	      "a clean unit comes first");
 	dmem_pool_destroy(&pool);
 
-	/* Also if a dirty one of the same span lies higher. */
+	/* Also if a dirty one of the same span would come before it. */
 	build(&pool, false);
 	for (i = 0; i < ARRAY_SIZE(chunks); i++)
 		dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &chunks[i], &nr, &dirty);
 	dmem_pool_free(&pool, chunks[1], nr);
-	CHECK("clean", dmem_pool_clear_begin(&pool), "the lower one is queued");
+	CHECK("clean", dmem_pool_clear_begin(&pool), "the second one is queued");
 	dmem_pool_clear_end(&pool);
 	dmem_pool_free(&pool, chunks[0], nr);
 	CHECK("clean", !dmem_pool_alloc(&pool, DMEM_CHUNK_ORDER, 1, &pfn, &nr, &dirty) && !dirty &&
@@ -504,6 +546,7 @@ int main(void)
 	test_add();
 	test_cost();
 	test_packing();
+	test_consecutive();
 	test_clean_first();
 	test_clear_races();
 	test_retire();

@@ -673,7 +673,9 @@ static void free_run(struct dmem_account *account, struct dmem_piece piece, bool
 		if (WARN_ON_ONCE(!range))
 			return;
 		node = range->node;
-		nr = min3(piece.nr, PHYS_PFN(range->end) - piece.pfn, DMEM_SPAN_UNITS);
+		/* Span by span, which the pool takes back at once. */
+		nr = min3(piece.nr, PHYS_PFN(range->end) - piece.pfn,
+			  DMEM_SPAN_UNITS - (piece.pfn & (DMEM_SPAN_UNITS - 1)));
 		trace_dmemfs_free(node->nid, piece.pfn, nr);
 
 		mutex_lock(&node->lock);

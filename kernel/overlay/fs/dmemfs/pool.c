@@ -97,6 +97,24 @@ static void chunk_set_busy(struct dmem_pool *pool, struct dmem_span *span, unsig
 	}
 }
 
+/* The same for all chunks of a span that are, or will be, one piece. */
+static void span_set_busy(struct dmem_pool *pool, struct dmem_span *span, bool busy)
+{
+	unsigned int queued = bitmap_weight(span->queued, DMEM_SPAN_CHUNKS);
+
+	if (busy) {
+		bitmap_fill(span->busy, DMEM_SPAN_CHUNKS);
+		span->nr_free = 0;
+		span->nr_clean = 0;
+		pool->nr_queued -= queued;
+	} else {
+		bitmap_zero(span->busy, DMEM_SPAN_CHUNKS);
+		span->nr_free = DMEM_SPAN_CHUNKS;
+		span->nr_clean = DMEM_SPAN_CHUNKS - bitmap_weight(span->dirty, DMEM_SPAN_CHUNKS);
+		pool->nr_queued += queued;
+	}
+}
+
 static void chunk_set_room(struct dmem_pool *pool, struct dmem_span *span, unsigned long chunk,
 			   bool room)
 {
@@ -266,7 +284,7 @@ static int alloc_span(struct dmem_pool *pool, unsigned long *ret_pfn, bool *ret_
 {
 	struct dmem_region_state *region;
 	struct dmem_span *span;
-	unsigned long i, chunk;
+	unsigned long i;
 
 	if (!find_span(pool, DMEM_WHOLE_CLEAN, false, &region, &i) &&
 	    !find_span(pool, DMEM_WHOLE, false, &region, &i))
@@ -275,16 +293,16 @@ static int alloc_span(struct dmem_pool *pool, unsigned long *ret_pfn, bool *ret_
 	span = &region->spans[i];
 	*ret_dirty = span->nr_clean != DMEM_SPAN_CHUNKS;
 	*ret_pfn = chunk_pfn(region, i, 0);
-	for (chunk = 0; chunk < DMEM_SPAN_CHUNKS; chunk++)
-		chunk_set_busy(pool, span, chunk, true);
+	span_set_busy(pool, span, true);
 	span_changed(region, i);
 	pool->nr_free -= DMEM_SPAN_UNITS;
 	return 0;
 }
 
 /*
- * The highest free chunk: clean before dirty, and out of broken spans before whole ones.
- * The chunk is busy afterwards.
+ * A chunk of the highest span that will do: clean before dirty, and out of broken spans before
+ * whole ones. In the span the lowest, as files are filled in ascending order: so what a file gets
+ * is consecutive, and one run in its map. The chunk is busy afterwards.
  */
 static int take_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_region,
 		      unsigned long *ret_span, unsigned long *ret_chunk)
@@ -315,7 +333,7 @@ static int take_chunk(struct dmem_pool *pool, struct dmem_region_state **ret_reg
 	/* A dirty whole span may still have clean chunks. */
 	if (span->nr_clean)
 		bitmap_andnot(candidates, candidates, span->dirty, DMEM_SPAN_CHUNKS);
-	chunk = find_last_bit(candidates, DMEM_SPAN_CHUNKS);
+	chunk = find_first_bit(candidates, DMEM_SPAN_CHUNKS);
 	if (WARN_ON_ONCE(chunk >= DMEM_SPAN_CHUNKS))
 		return -ENOSPC;
 
@@ -539,6 +557,18 @@ static unsigned long free_in_chunk(struct dmem_pool *pool, struct dmem_region_st
 	return nr;
 }
 
+/* A whole span, if it is out as whole chunks: the same as free_in_chunk() for each, but at once. */
+static bool free_span(struct dmem_pool *pool, struct dmem_span *span)
+{
+	if (span->nr_split || !bitmap_full(span->busy, DMEM_SPAN_CHUNKS))
+		return false;
+	bitmap_fill(span->dirty, DMEM_SPAN_CHUNKS);
+	bitmap_fill(span->queued, DMEM_SPAN_CHUNKS);
+	span_set_busy(pool, span, false);
+	pool->nr_free += DMEM_SPAN_UNITS;
+	return true;
+}
+
 /**
  * dmem_pool_free() - take memory back, as dirty
  * @pool: the pool
@@ -562,7 +592,13 @@ unsigned long dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned
 		unsigned long offset = pfn & (DMEM_CHUNK_UNITS - 1);
 		unsigned long part = min(nr, DMEM_CHUNK_UNITS - offset);
 
-		nr_freed += free_in_chunk(pool, region, pfn, part);
+		if (IS_ALIGNED(pfn, DMEM_SPAN_UNITS) && nr >= DMEM_SPAN_UNITS &&
+		    free_span(pool, &region->spans[span_number(region, pfn)])) {
+			part = DMEM_SPAN_UNITS;
+			nr_freed += part;
+		} else {
+			nr_freed += free_in_chunk(pool, region, pfn, part);
+		}
 		pfn += part;
 		nr -= part;
 		/* Once for all chunks of a span. */
@@ -577,7 +613,8 @@ unsigned long dmem_pool_free(struct dmem_pool *pool, unsigned long pfn, unsigned
  * @pool: the pool; nothing is being cleared
  *
  * Its free units belong to the caller until dmem_pool_clear_end(), although they count as free.
- * Broken spans come before whole ones, so the next small allocation finds clean memory first.
+ * Broken spans come before whole ones, so the next small allocation finds clean memory first, and
+ * in a span the order is the one in which chunks are handed out.
  *
  * Return: true if there is one, to be visited with dmem_pool_clear_next().
  */
@@ -605,7 +642,7 @@ bool dmem_pool_clear_begin(struct dmem_pool *pool)
 					bitmap_complement(candidates, span->busy,
 							  DMEM_SPAN_CHUNKS);
 				bitmap_and(candidates, candidates, span->queued, DMEM_SPAN_CHUNKS);
-				chunk = find_last_bit(candidates, DMEM_SPAN_CHUNKS);
+				chunk = find_first_bit(candidates, DMEM_SPAN_CHUNKS);
 				if (chunk >= DMEM_SPAN_CHUNKS)
 					continue;
 

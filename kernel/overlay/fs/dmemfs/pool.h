@@ -12,9 +12,9 @@
  *	chunk	PMD_SIZE, 2 MiB, naturally aligned
  *	span	PUD_SIZE, 1 GiB, naturally aligned
  *
- * Spans are taken from the lower end of the node. Chunks are taken from the upper end and first
- * out of spans that are broken already; a chunk is split into units only when no split chunk has
- * room. What is freed grows together again.
+ * Spans are taken from the lower end of the node. Chunks are taken out of the uppermost span, in
+ * ascending order, and first out of spans that are broken already; a chunk is split into units only
+ * when no split chunk has room. What is freed grows together again.
  *
  * Cost: about 350 bytes per span, plus 32 KiB for each span that has a split chunk. This is never
  * more than 1/32000 of the memory.

@@ -113,6 +113,16 @@ static inline bool bitmap_full(const unsigned long *map, unsigned long bits)
 	return find_first_zero_bit(map, bits) == bits;
 }
 
+static inline unsigned int bitmap_weight(const unsigned long *map, unsigned long bits)
+{
+	unsigned int weight = 0;
+	unsigned long i;
+
+	for (i = 0; i < BITS_TO_LONGS(bits); i++)
+		weight += __builtin_popcountl(map[i]);
+	return weight;
+}
+
 static inline bool bitmap_subset(const unsigned long *a, const unsigned long *b,
 				 unsigned long bits)
 {
