@@ -83,6 +83,7 @@ Before=sysinit.target
 ExecStart=/usr/lib/dmemd-lab/agent
 # Commands started by hand are not the agent's, and live and die on their own
 KillMode=process
+OOMPolicy=continue
 OOMScoreAdjust=-1000
 LimitCORE=infinity
 
