@@ -91,7 +91,7 @@ def benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     boots = args.rounds or (1 if args.quick else 3)
     default = [(8, 2)] if args.quick else [(384, 2), (384, 4), (768, 2), (768, 4)]
     shapes = args.shape or [hosts.Shape(size * GIB, n) for size, n in default]
-    seen = hosts.Hosts()
+    seen = hosts.Hosts(shapes[0] if "boot" in (args.benchmarks or NAMES) else None)
     # All that can be sold is asked of the largest
     largest = max(shapes, key=lambda s: (s.size, s.nodes))
     sell = largest if largest.size >= 256 * GIB else None

@@ -75,13 +75,15 @@ class Boot:
     kernel_seconds: float
     wall_seconds: float
     cpu_seconds: float
+    again: Optional[tuple[float, float]]  # kernel and processor of a second boot of the same machine
     place: dict[str, Any]
 
 
 class Hosts:
-    """Boots hosts, and remembers what came of it: the benchmarks share boots."""
+    """Boots hosts, and remembers what came of it: the benchmarks share boots. Those of @timed boot twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: Optional[Shape] = None) -> None:
+        self.timed = timed
         self.boots: dict[tuple[str, str], list[Boot]] = {}
         self.failed: dict[tuple[str, str], LabError] = {}
         self.plans: dict[str, dict[str, dict[str, Any]]] = {}
@@ -120,9 +122,19 @@ class Hosts:
                 self.plans[shape.name] = {w: make_plan(lab, w) for w in WAYS}
                 self.sell_plans[shape.name] = make_plan(lab, "dmem", SELL)
             place = lab_place(machine, lab.run("uname -r").strip())
-        print(f"  {shape.name}, {way}: {seconds:.1f} s to init, overhead {seen['overhead'] / GIB:.2f} GiB",
-              file=sys.stderr, flush=True)
-        return Boot(seen, seconds, wall, cpu, place)
+            again = boot_again(lab) if shape == self.timed else None
+        print(f"  {shape.name}, {way}: {seconds:.1f} s to init{f', then {again[0]:.1f} s' if again else ''}, "
+              f"overhead {seen['overhead'] / GIB:.2f} GiB", file=sys.stderr, flush=True)
+        return Boot(seen, seconds, wall, cpu, again, place)
+
+
+def boot_again(lab: Lab) -> tuple[float, float]:
+    """By the reset button: the machine below has found real memory for what the kernel uses, as a real host has
+    it from the start."""
+    before = lab.machine.processor_seconds()
+    lab.machine.reset()
+    cpu = lab.machine.processor_seconds() - before
+    return kernel_seconds(lab), cpu
 
 
 def big_machine(shape: Shape, arguments: str, bare: bool = True) -> Machine:
@@ -371,19 +383,26 @@ def boot(hosts: Hosts, shape: Shape, rounds: int) -> Result:
         result.notes.append(f"{way}: does not boot: {str(hosts.failed[shape.name, way]).splitlines()[0]}")
     for way in names:
         for b in hosts.boot(shape, way)[:rounds]:
-            result.add(f"kernel, {way}", "s", "the kernel's clock in its log when it runs init; all ways in turn in each round",
-                       b.kernel_seconds)
+            assert b.again
+            result.add(f"kernel, {way}", "s", "the kernel's clock in its log when it runs init, in a machine that boots a second "
+                       "time, so that real memory for what the kernel uses has been found; all ways in turn in each round", b.again[0])
+            result.add(f"processor, {way}", "s", "user and system time of QEMU for that boot, firmware and loading included, "
+                       "which other work on the machine does not change much", b.again[1])
+            result.add(f"first boot, {way}", "s", "the kernel's clock in a new machine", b.kernel_seconds)
+            result.add(f"first processor, {way}", "s", "user and system time of QEMU for that", b.cpu_seconds)
             result.add(f"wall, {way}", "s", "from the start of QEMU to the first command, firmware and loading included",
                        b.wall_seconds)
-            result.add(f"processor, {way}", "s", "user and system time of QEMU until then, which other work on the machine does not change much", b.cpu_seconds)
     big = shape.size >= 384 * GIB
     result.ratio("to init: plain pages take, to dmem", "quotient", "kernel, plain", "kernel, dmem", ">= 3" if big else None)
     result.ratio("processor time: plain pages take, to dmem", "quotient", "processor, plain", "processor, dmem")
+    result.ratio("first boot, to init: plain pages take, to dmem", "quotient", "first boot, plain", "first boot, dmem")
     for way in [w for w in names if w not in ("plain", "dmem")]:
         wanted = ">= 2" if big and "HVO" in way else None
         result.ratio(f"to init: {way} takes, to dmem", "quotient", f"kernel, {way}", "kernel, dmem", wanted)
-    result.tables.append(Table("Boot", ["kernel to init", "QEMU to first command", "processor time"],
-                               [(w, [f"kernel, {w}", f"wall, {w}", f"processor, {w}"]) for w in names]))
+        result.ratio(f"first boot, to init: {way} takes, to dmem", "quotient", f"first boot, {way}", "first boot, dmem")
+    columns = {"kernel to init": "kernel", "processor time": "processor", "first: to init": "first boot",
+               "first: processor time": "first processor", "first: QEMU to first command": "wall"}
+    result.tables.append(Table("Boot", list(columns), [(w, [f"{x}, {w}" for x in columns.values()]) for w in names]))
     result.charts.append(Chart("From the kernel's start to init, shorter is better", [(w, f"kernel, {w}") for w in names]))
     result.notes.append("The kernel is built without DEFERRED_STRUCT_PAGE_INIT, which moves a part of the work behind "
                         "the start of the other processors")
