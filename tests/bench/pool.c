@@ -11,7 +11,8 @@
  * (0, 9 or 18) are handed out and given back in random order, until it was COUNT pieces. Prints one
  * JSON object:
  *
- *     alloc_ns, free_ns  both of one piece, on average, in processor time
+ *     alloc_ns, free_ns  both of one piece, in the median of all such turns, less what the clock
+ *                        itself takes
  *     metadata_bytes     what the pool takes for itself
  *     pieces             handed out while measuring
  */
@@ -41,11 +42,35 @@ static void die(const char *text) {
         exit(1);
 }
 
+/* Elapsed: to ask for processor time takes longer than some turns. A median does not mind the few
+ * in which something else got the processor. */
 static double now(void) {
         struct timespec t;
 
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        clock_gettime(CLOCK_MONOTONIC, &t);
         return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static int compare_times(const void *a, const void *b) {
+        const double *l = a, *r = b;
+
+        return *l < *r ? -1 : *l > *r;
+}
+
+static double median(double *times, size_t n) {
+        qsort(times, n, sizeof(*times), compare_times);
+        return times[n / 2];
+}
+
+static double clock_takes(void) {
+        static double times[1001];
+
+        for (size_t i = 0; i < 1001; i++) {
+                double start = now();
+
+                times[i] = now() - start;
+        }
+        return median(times, 1001);
 }
 
 static unsigned long number(const char *text, unsigned long min, unsigned long max) {
@@ -91,8 +116,8 @@ static void fill(struct dmem_pool *pool, unsigned long units, unsigned int order
 #define MOST 64
 
 int main(int argc, char **argv) {
-        unsigned long units, percent, count, out[MOST], room, pieces = 0;
-        double alloc_ns = 0, free_ns = 0;
+        unsigned long units, percent, count, out[MOST], room, turns;
+        double *alloc_ns, *free_ns, clock_ns;
         struct dmem_pool pool = {};
         unsigned int order;
         size_t before;
@@ -120,12 +145,18 @@ int main(int argc, char **argv) {
         room = room > MOST ? MOST : room;
         if (!room)
                 die("nothing is left free");
-        for (; pieces < count; pieces += room) {
+        turns = (count + room - 1) / room;
+        alloc_ns = calloc(turns, sizeof(*alloc_ns));
+        free_ns = calloc(turns, sizeof(*free_ns));
+        if (!alloc_ns || !free_ns)
+                die("no memory");
+        clock_ns = clock_takes();
+        for (unsigned long i = 0; i < turns; i++) {
                 double start = now();
 
                 for (unsigned long k = 0; k < room; k++)
                         out[k] = get(&pool, order);
-                alloc_ns += now() - start;
+                alloc_ns[i] = now() - start - clock_ns;
                 for (unsigned long k = room; k > 1; k--) {
                         unsigned long other = random_below(k), pfn = out[k - 1];
 
@@ -135,11 +166,13 @@ int main(int argc, char **argv) {
                 start = now();
                 for (unsigned long k = 0; k < room; k++)
                         dmem_pool_free(&pool, out[k], 1UL << order);
-                free_ns += now() - start;
+                free_ns[i] = now() - start - clock_ns;
         }
         if (sim_warnings)
                 die("the pool complained");
         printf("{\"alloc_ns\":%.1f,\"free_ns\":%.1f,\"metadata_bytes\":%zu,\"pieces\":%lu}\n",
-               alloc_ns / pieces, free_ns / pieces, before, pieces);
+               median(alloc_ns, turns) / room, median(free_ns, turns) / room, before, turns * room);
+        free(alloc_ns);
+        free(free_ns);
         return 0;
 }

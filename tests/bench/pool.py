@@ -12,8 +12,8 @@ from .place import get_program, host_place
 from .result import Chart, Result, Table
 
 ORDERS = {"4K": 0, "2M": 9, "1G": 18}
-HOW = ("kernel/overlay/fs/dmemfs/pool.c as it is, compiled in user space: 64 pieces are handed out and given back in "
-       "random order, many times; processor time of one piece; nothing is touched")
+HOW = ("kernel/overlay/fs/dmemfs/pool.c as it is, compiled in user space: up to 64 pieces are handed out and given back "
+       "in random order, many times; time of one piece in the median turn; nothing is touched")
 
 
 def pool(quick: bool, rounds: int) -> Result:
