@@ -45,6 +45,8 @@ examples:
   tools/bench --quick                    everything on small machines with few samples, to see it work
   tools/bench start steady               only these
   tools/bench --shape=384G/8 memory boot the same for a host with 8 nodes
+  tools/bench --shape=384G/2 --way=dmem --way='hugetlb 1G HVO' boot
+                                         only these two, and plain pages
   tools/bench --host                     on this host itself, what needs no reboot: start and steady (root; with
                                          what pools and huge pages there are), pool, userland
   tools/bench --export=dmemd-bench       one file that does the same on a host that has no more than Python
@@ -73,6 +75,9 @@ def parse_arguments() -> argparse.Namespace:
     p.add_argument("--rounds", type=int, metavar="N", help="samples of each figure (default: 7; boot 3; with --quick 2)")
     p.add_argument("--shape", type=shape, action="append", metavar="SIZE/NODES",
                    help="host for memory and boot; can be repeated (default: 384G/2, 384G/4, 768G/2, 768G/4)")
+    p.add_argument("--way", choices=list(hosts.WAYS), action="append", metavar="WAY",
+                   help=f"way to provide memory in memory and boot; can be repeated; plain pages always (default: all of "
+                        f"{', '.join(hosts.WAYS)})")
     args = p.parse_args()
     if exported("measure"):
         args.host = True
@@ -91,7 +96,7 @@ def benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     boots = args.rounds or (1 if args.quick else 3)
     default = [(8, 2)] if args.quick else [(384, 2), (384, 4), (768, 2), (768, 4)]
     shapes = args.shape or [hosts.Shape(size * GIB, n) for size, n in default]
-    seen = hosts.Hosts(shapes[0] if "boot" in (args.benchmarks or NAMES) else None)
+    seen = hosts.Hosts(shapes[0] if "boot" in (args.benchmarks or NAMES) else None, args.way)
     # All that can be sold is asked of the largest
     largest = max(shapes, key=lambda s: (s.size, s.nodes))
     sell = largest if largest.size >= 256 * GIB else None

@@ -82,8 +82,10 @@ class Boot:
 class Hosts:
     """Boots hosts, and remembers what came of it: the benchmarks share boots. Those of @timed boot twice."""
 
-    def __init__(self, timed: Optional[Shape] = None) -> None:
+    def __init__(self, timed: Optional[Shape] = None, ways: Optional[list[str]] = None) -> None:
         self.timed = timed
+        # All is compared with plain pages, and they make the plans
+        self.ways = [w for w in WAYS if not ways or w in ways or w == "plain"]
         self.boots: dict[tuple[str, str], list[Boot]] = {}
         self.failed: dict[tuple[str, str], LabError] = {}
         self.plans: dict[str, dict[str, dict[str, Any]]] = {}
@@ -217,7 +219,7 @@ def vmemmap_tables(lab: Lab) -> int:
 def memory(hosts: Hosts, shapes: list[Shape], sell: Optional[Shape]) -> Result:
     result: Optional[Result] = None
     for shape in shapes:
-        for way in WAYS:
+        for way in hosts.ways:
             try:
                 boot = hosts.boot(shape, way)[0]
             except LabError as e:
@@ -369,7 +371,7 @@ def _sell_hvo(result: Result, shape: Shape, name: str, arguments: str) -> None:
 
 
 def boot(hosts: Hosts, shape: Shape, rounds: int) -> Result:
-    names = list(WAYS)
+    names = list(hosts.ways)
     for r in range(rounds):
         for i in range(len(names)):
             hosts.boot(shape, "plain")

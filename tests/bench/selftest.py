@@ -145,7 +145,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(done.stdout.split(), ["memory", "boot", "start", "steady", "kvm", "pool", "userland"])
 
     def test_usage(self) -> None:
-        for arguments in (["nothing"], ["--host", "boot"], ["--shape=384G"], ["--rounds=0"], ["--rounds=x"], ["--what"],
+        for arguments in (["nothing"], ["--host", "boot"], ["--shape=384G"], ["--rounds=0"], ["--rounds=x"], ["--what"], ["--way=x"],
                           ["--output=/dev/null/x", "pool"]):
             done = bench(*arguments)
             self.assertEqual(done.returncode, 2, f"{arguments}: {done.stderr}")
