@@ -29,9 +29,11 @@ emulation: only ratios mean something there, not the seconds. The exit status is
 and 3 if a figure misses what the project promises.
 
 benchmarks:
-  memory    hosts of 384 GiB and 768 GiB: struct pages, overhead, what can be sold, what dmemctl predicted;
-            the largest needs 14 GiB of real memory
+  memory    hosts of 384 GiB and 768 GiB: struct pages, overhead, what dmemctl predicted; the largest
+            needs 14 GiB of real memory
   boot      time from the kernel's start to init, host of 384 GiB
+  sold      the largest of these hosts with all of its memory sold that a plan will give away, and a memory
+            hog in what is left
   start     start of a guest: time until its memory is mapped and touched, page faults, tear-down
   steady    random access at each page size
   kvm       KVM's mappings and the time to populate them; guests in QEMU
@@ -52,7 +54,7 @@ examples:
   tools/bench --export=dmemd-bench       one file that does the same on a host that has no more than Python
 """
 
-NAMES = ["memory", "boot", "start", "steady", "kvm", "pool", "userland"]
+NAMES = ["memory", "boot", "sold", "start", "steady", "kvm", "pool", "userland"]
 ON_HOST = ["start", "steady", "pool", "userland"]
 
 
@@ -74,9 +76,9 @@ def parse_arguments() -> argparse.Namespace:
     p.add_argument("--export", type=Path, metavar="FILE", help="write a program that is tools/bench --host")
     p.add_argument("--rounds", type=int, metavar="N", help="samples of each figure (default: 7; boot 3; with --quick 2)")
     p.add_argument("--shape", type=shape, action="append", metavar="SIZE/NODES",
-                   help="host for memory and boot; can be repeated (default: 384G/2, 384G/4, 768G/2, 768G/4)")
+                   help="host for memory, boot and sold; can be repeated (default: 384G/2, 384G/4, 768G/2, 768G/4)")
     p.add_argument("--way", choices=list(hosts.WAYS), action="append", metavar="WAY",
-                   help=f"way to provide memory in memory and boot; can be repeated; plain pages always (default: all of "
+                   help=f"way to provide memory in memory, boot and sold; can be repeated; plain pages always (default: all of "
                         f"{', '.join(hosts.WAYS)})")
     args = p.parse_args()
     if exported("measure"):
@@ -97,12 +99,11 @@ def benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     default = [(8, 2)] if args.quick else [(384, 2), (384, 4), (768, 2), (768, 4)]
     shapes = args.shape or [hosts.Shape(size * GIB, n) for size, n in default]
     seen = hosts.Hosts(shapes[0] if "boot" in (args.benchmarks or NAMES) else None, args.way)
-    # All that can be sold is asked of the largest
     largest = max(shapes, key=lambda s: (s.size, s.nodes))
-    sell = largest if largest.size >= 256 * GIB else None
     return {
-        "memory": lambda: hosts.memory(seen, shapes, sell),
+        "memory": lambda: hosts.memory(seen, shapes),
         "boot": lambda: hosts.boot(seen, shapes[0], boots),
+        "sold": lambda: hosts.sold(largest, seen.ways),
         "start": lambda: guests.start(args.quick, args.host, rounds),
         "steady": lambda: guests.steady(args.quick, args.host, rounds),
         "kvm": lambda: guests.kvm(args.quick, args.host, rounds),

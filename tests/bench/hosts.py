@@ -12,17 +12,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Optional
 
 from lab.images import image
 from lab.machine import GIB, KIB, MIB, LabError, Machine, Node, parse_size
 
-from .place import Host, Lab, lab_in, lab_place
+from .place import Host, Lab, host_place, lab_in, lab_place
 from .result import Chart, Result, Table
+from .userland import find_dmemctl, write_host
 
 PAGE = 4 * KIB
 # name: [Plan] Backend=, [Mount] PageSize=, [HugePages] OptimizeVmemmap=
@@ -89,7 +93,6 @@ class Hosts:
         self.boots: dict[tuple[str, str], list[Boot]] = {}
         self.failed: dict[tuple[str, str], LabError] = {}
         self.plans: dict[str, dict[str, dict[str, Any]]] = {}
-        self.sell_plans: dict[str, dict[str, Any]] = {}
 
     def boot(self, shape: Shape, way: str, at_least: int = 1) -> list[Boot]:
         """Raises LabError if it does not boot, without trying that again."""
@@ -122,7 +125,6 @@ class Hosts:
             seen = figures(lab)
             if way == "plain" and shape.name not in self.plans:
                 self.plans[shape.name] = {w: make_plan(lab, w) for w in WAYS}
-                self.sell_plans[shape.name] = make_plan(lab, "dmem", SELL)
             place = lab_place(machine, lab.run("uname -r").strip())
             again = boot_again(lab) if shape == self.timed else None
         print(f"  {shape.name}, {way}: {seconds:.1f} s to init{f', then {again[0]:.1f} s' if again else ''}, "
@@ -164,10 +166,10 @@ def kernel_seconds(lab: Lab) -> float:
     return float(m[1])
 
 
-def make_plan(lab: Lab, way: str, more: str = "") -> dict[str, Any]:
+def make_plan(lab: Lab, way: str) -> dict[str, Any]:
     backend, page_size, optimize = WAYS[way]
     lab.machine.put("/tmp/bench.conf", f"[Plan]\nBackend={backend}\n[Mount]\nPageSize={page_size}\n"
-                                       f"[HugePages]\nOptimizeVmemmap={optimize}\n{more}")
+                                       f"[HugePages]\nOptimizeVmemmap={optimize}\n")
     plan = json.loads(lab.run("dmemctl --json=short plan --config=/tmp/bench.conf"))
     errors = [f["message"] for f in plan["findings"] if f["severity"] == "error"]
     if errors:
@@ -216,7 +218,7 @@ def vmemmap_tables(lab: Lab) -> int:
     return PAGE * len(tables)
 
 
-def memory(hosts: Hosts, shapes: list[Shape], sell: Optional[Shape]) -> Result:
+def memory(hosts: Hosts, shapes: list[Shape]) -> Result:
     result: Optional[Result] = None
     for shape in shapes:
         for way in hosts.ways:
@@ -232,8 +234,6 @@ def memory(hosts: Hosts, shapes: list[Shape], sell: Optional[Shape]) -> Result:
         assert result
         _memory_figures(result, shape)
     assert result
-    if sell:
-        sell_all(result, hosts, sell)
     result.notes.append("dmem: 'left' is MemTotal; where guests have huge pages, it is MemTotal less those; "
                         "with plain pages guests live in it")
     return result
@@ -293,26 +293,50 @@ def _memory_figures(result: Result, shape: Shape) -> None:
                                "for guests", [(w, f"overhead, {shape.name}, {w}") for w in names]))
 
 
-def sell_all(result: Result, hosts: Hosts, shape: Shape) -> None:
+def sold(shape: Shape, ways: list[str]) -> Result:
     """As much for guests as a plan gives away, and a host that lives on what is left."""
-    name = f"{shape.name}, all that can be sold"
-    hosts.boot(shape, "plain")  # where the plans are made
-    plan = hosts.sell_plans[shape.name]
+    name = shape.name
+    image("dmem")  # with which dmemctl is built
+    result = Result("sold", f"all that can be sold of {name}", host_place())
+    plan = plan_to_sell(shape)
     wanted = ">= 760 GiB" if shape.size == 768 * GIB else None
-    try:
-        _sell_dmem(result, shape, name, " ".join(plan["arguments"]))
-    except LabError as e:
-        result.measures.pop(f"sold, {name}, dmem", None)
-        result.add(f"sold, {name}, dmem", "bytes", f"nothing, as this host failed: {str(e).splitlines()[0]}", 0)
-    result.ratio(f"{name}: dmem", "value", f"sold, {name}, dmem", wanted=wanted or "> 0 GiB")
-    pages = ",".join(f"{n['id']}:{n['dmem_bytes'] // GIB}" for n in plan["nodes"])
-    _sell_hvo(result, shape, name, f"hugepagesz=1G hugepages={pages} hugetlb_free_vmemmap=on")
+    if "dmem" in ways:
+        try:
+            _sell_dmem(result, shape, name, " ".join(plan["arguments"]))
+        except LabError as e:
+            result.measures.pop(f"sold, {name}, dmem", None)
+            result.add(f"sold, {name}, dmem", "bytes", f"nothing, as this host failed: {str(e).splitlines()[0]}", 0)
+        result.ratio(f"{name}: dmem", "value", f"sold, {name}, dmem", wanted=wanted or "> 0 GiB")
+    if "hugetlb 1G HVO" in ways:
+        pages = ",".join(f"{n['id']}:{n['dmem_bytes'] // GIB}" for n in plan["nodes"])
+        _sell_hvo(result, shape, name, f"hugepagesz=1G hugepages={pages} hugetlb_free_vmemmap=on")
+        result.ratio(f"{name}: 1G pages with HVO", "value", f"sold, {name}, hugetlb 1G HVO")
+    columns = [w for w in ways if f"sold, {name}, {w}" in result.measures]
+    rows = [(row, [f"{row}, {name}, {w}" for w in columns]) for row in ("sold", "left", "MemAvailable")]
+    result.tables.append(Table(name, columns, [
+        (row, [x if x in result.measures else None for x in cells]) for row, cells in rows]))
+    result.charts.append(Chart(f"{name}: what can be sold", [(w, f"sold, {name}, {w}") for w in columns]))
+    return result
+
+
+def plan_to_sell(shape: Shape) -> dict[str, Any]:
+    """By dmemctl, for a host of that shape in files: a plan is no different there."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_host(Path(folder), shape.nodes, shape.size // shape.nodes, GIB)
+        config = Path(folder) / "bench.conf"
+        config.write_text(SELL)
+        argv = [find_dmemctl(), f"--root={folder}", "--json=short", "plan", f"--config={config}"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"dmemctl plan, all that can be sold:\n{done.stdout[:2000]}{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
     machine = big_machine(shape, arguments, bare=False)
     with lab_in(machine) as lab:
         lab.install()
+        result.place = lab.describe()
         seen = figures(lab)
         result.add(f"sold, {name}, dmem", "bytes", f"size_bytes of all nodes, booted with {arguments}", seen["dmem"])
         result.add(f"left, {name}, dmem", "bytes", "MemTotal, with all services", seen["left"])
@@ -324,8 +348,6 @@ def _sell_dmem(result: Result, shape: Shape, name: str, arguments: str) -> None:
         result.add(f"services before, {name}, dmem", "services", "systemctl list-units --state=running", services[1])
         result.ratio(f"{name}: services that survive a memory hog", "quotient", f"services, {name}, dmem",
                      f"services before, {name}, dmem", "= 1")
-    result.tables.append(Table(f"{name}, with all services", ["dmem"], [
-        (row, [f"{row}, {name}, dmem"]) for row in ("sold", "left", "MemAvailable")]))
 
 
 def survive_hog(lab: Lab) -> tuple[int, int]:

@@ -24,9 +24,8 @@ NODES = 64
 NODE_SIZE = 512 * GIB
 
 
-def write_host(root: Path, nodes: int = NODES, size: int = NODE_SIZE) -> None:
+def write_host(root: Path, nodes: int = NODES, size: int = NODE_SIZE, block: int = 2 * GIB) -> None:
     """The files of a host that a plan is made from."""
-    block = 2 * GIB
     sys_nodes = root / "sys/devices/system/node"
     blocks = root / "sys/devices/system/memory"
     zones = []
@@ -58,6 +57,8 @@ def write_host(root: Path, nodes: int = NODES, size: int = NODE_SIZE) -> None:
 
 def userland(quick: bool, host: bool, rounds: int) -> Result:
     result = Result("userland", "dmemctl and dmemd", host_place())
+    if not host:
+        image("dmem")  # with which dmemctl is built
     plan(result, rounds)
     if host:
         daemon_on_host(result)
