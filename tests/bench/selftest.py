@@ -89,6 +89,19 @@ class Results(unittest.TestCase):
             self.assertIn("2 s", texts)
 
 
+class Published(unittest.TestCase):
+    def test_files(self) -> None:
+        """What doc/figures.md rests on: its medians and ratios follow from its samples."""
+        files = sorted((SOURCE_ROOT / "doc" / "figures").glob("*.json"))
+        page = (SOURCE_ROOT / "doc" / "figures.md").read_text()
+        self.assertTrue(files)
+        for file in files:
+            with self.subTest(file.name):
+                check(json.loads(file.read_text()))
+                self.assertIn(f"`figures/{file.name}`", page)
+                self.assertTrue(file.with_suffix(".svg").exists())
+
+
 class Shapes(unittest.TestCase):
     def test_good(self) -> None:
         shape = parse_shape("384G/2")
