@@ -679,12 +679,74 @@ static void test_thp_switch(void)
 	unmount("m");
 }
 
+/*
+ * A file of 2 MiB whose memory comes in pieces: one that is long enough for a leaf but does not
+ * begin where a leaf could, or one that begins there but is too short. A file of 4K pages has all
+ * memory of the node but these.
+ */
+static void test_pieces(const char *what, const off_t (*holes)[2])
+{
+	unsigned char *memory, *copy = malloc(2 * MiB);
+	int nid = next_nid(-1), all, fd, i;
+	uint64_t size = dmem_sum(nid, "free_bytes"), before;
+	bool same = true;
+	char options[64];
+
+	snprintf(options, sizeof(options), "pagesize=4K,node=%d", nid);
+	if (!copy || mount_at("all", options, NULL, 0) < 0)
+		die("mount");
+	snprintf(options, sizeof(options), "pagesize=2M,node=%d", nid);
+	if (mount_at("m", options, NULL, 0) < 0)
+		die("mount");
+	all = open_at("all", "all", 0);
+	if (fallocate(all, 0, 0, size) < 0)
+		die("fallocate");
+	for (i = 0; i < 2; i++)
+		if (fallocate(all, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, holes[i][0],
+			      holes[i][1]) < 0)
+			die("punch");
+
+	fd = open_at("m", "pieces", 0);
+	if (fallocate(fd, 0, 0, 2 * MiB) < 0)
+		die("fallocate");
+	memory = map(fd, 2 * MiB, 0);
+	before = faults();
+	for (i = 0; i < 512; i++)
+		memset(memory + i * PAGE, 1 + i % 255, PAGE);
+	check(faults_are(before, 512), "%s: has leaves of 4K", what);
+	if (pread(fd, copy, 2 * MiB, 0) != 2 * MiB)
+		die("read");
+	for (i = 0; i < 512; i++)
+		same &= all_bytes(copy + i * PAGE, PAGE, 1 + i % 255);
+	check(same, "%s: the mapping has the memory of the file", what);
+	same = true;
+	for (off_t at = 0; same && at < (off_t)size; at += 2 * MiB)
+		same = pread(all, copy, 2 * MiB, at) == 2 * MiB && all_bytes(copy, 2 * MiB, 0);
+	check(same, "%s: and of no other", what);
+
+	munmap(memory, 2 * MiB);
+	close(fd);
+	close(all);
+	unmount("m");
+	unmount("all");
+	free(copy);
+}
+
 int main(void)
 {
+	/* The memory of a file that has all of it begins with a chunk of 2 MiB. */
+	static const off_t apart[][2] = {
+		{ 4 * MiB + 5 * PAGE, MiB }, { 5 * MiB + 5 * PAGE, MiB },
+	}, too_short[][2] = {
+		{ 4 * MiB, 1 * MiB }, { 8 * MiB, 1 * MiB },
+	};
+
 	start("files on dmemfs");
 	test_page_size("4K", PAGE);
 	test_page_size("2M", 2 * MiB);
 	test_page_size("1G", GiB);
 	test_thp_switch();
+	test_pieces("not aligned", apart);
+	test_pieces("too short", too_short);
 	return finish();
 }
