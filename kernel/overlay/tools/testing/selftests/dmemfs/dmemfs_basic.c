@@ -720,8 +720,12 @@ static void test_pieces(const char *what, const off_t (*holes)[2])
 		same &= all_bytes(copy + i * PAGE, PAGE, 1 + i % 255);
 	check(same, "%s: the mapping has the memory of the file", what);
 	same = true;
-	for (off_t at = 0; same && at < (off_t)size; at += 2 * MiB)
-		same = pread(all, copy, 2 * MiB, at) == 2 * MiB && all_bytes(copy, 2 * MiB, 0);
+	for (uint64_t at = 0; same && at < size; at += 2 * MiB) {
+		/* A page that was retired leaves an odd size. */
+		size_t part = size - at < 2 * MiB ? size - at : 2 * MiB;
+
+		same = pread(all, copy, part, at) == (ssize_t)part && all_bytes(copy, part, 0);
+	}
 	check(same, "%s: and of no other", what);
 
 	munmap(memory, 2 * MiB);
