@@ -5,7 +5,8 @@
  * A page that a device may access is pinned: it is not given to anybody else before the device has
  * lost it. Without struct page there is no reference count to do that with. So the pins are counted
  * here, for each PMD_SIZE together: a page next to a pinned one waits with it, for the price of
- * 2 KiB of counters for each GiB.
+ * 2 KiB of counters for each GiB. Another counter for each PUD_SIZE saves those who free memory
+ * that is not pinned, nearly everybody, from looking at all of them.
  *
  * Who pins holds the lock of the page table that maps the page. Who frees memory removes it from
  * all page tables first, and looks for pins afterwards: a pin is then either there, or not to come.
@@ -21,25 +22,46 @@
 #include <linux/slab.h>
 
 #define PMD_PAGES	BIT(PMD_SHIFT - PAGE_SHIFT)
+#define PUD_PAGES	BIT(PUD_SHIFT - PAGE_SHIFT)
 
-/* An array for each region, in the order of dmem_boot_regions(). NULL if there was no memory. */
-static atomic_t **pins __ro_after_init;
+/**
+ * struct pin_counters - the pins of one region
+ * @of_pmd: of each PMD_SIZE from its start on; NULL if there was no memory, or it has not begun
+ * @of_pud: of each PUD_SIZE of the address space that it has a part of; never less than what is
+ *	    counted in @of_pmd for it
+ */
+struct pin_counters {
+	atomic_t *of_pmd;
+	atomic_long_t *of_pud;
+};
 
-static atomic_t *counter_of(unsigned long pfn, bool *ret_dmem)
+/* One for each of dmem_boot_regions(), in that order. NULL if there was no memory. */
+static struct pin_counters *pins __ro_after_init;
+
+static const struct dmem_region *region_of(unsigned long pfn, struct pin_counters *ret)
 {
 	const struct dmem_region *regions;
 	unsigned int nr = dmem_boot_regions(&regions), i;
 
 	for (i = 0; i < nr; i++) {
-		unsigned long start = PHYS_PFN(regions[i].start), end = PHYS_PFN(regions[i].end);
-
-		if (pfn < start || pfn >= end)
+		if (pfn < PHYS_PFN(regions[i].start) || pfn >= PHYS_PFN(regions[i].end))
 			continue;
-		*ret_dmem = true;
-		return pins && pins[i] ? &pins[i][(pfn - start) / PMD_PAGES] : NULL;
+		*ret = pins ? pins[i] : (struct pin_counters){};
+		return &regions[i];
 	}
-	*ret_dmem = false;
 	return NULL;
+}
+
+static atomic_t *pmd_counter(const struct dmem_region *region, const struct pin_counters *counters,
+			     unsigned long pfn)
+{
+	return &counters->of_pmd[(pfn - PHYS_PFN(region->start)) / PMD_PAGES];
+}
+
+static atomic_long_t *pud_counter(const struct dmem_region *region,
+				  const struct pin_counters *counters, unsigned long pfn)
+{
+	return &counters->of_pud[pfn / PUD_PAGES - PHYS_PFN(region->start) / PUD_PAGES];
 }
 
 /**
@@ -53,12 +75,18 @@ static atomic_t *counter_of(unsigned long pfn, bool *ret_dmem)
  */
 int dmem_pin(unsigned long pfn)
 {
-	bool is_dmem;
-	atomic_t *counter = counter_of(pfn, &is_dmem);
+	struct pin_counters counters;
+	const struct dmem_region *region = region_of(pfn, &counters);
 
-	if (!is_dmem)
+	if (!region)
 		return 0;
-	return counter && atomic_add_unless(counter, 1, INT_MAX) ? 0 : -EBUSY;
+	if (!counters.of_pmd)
+		return -EBUSY;
+	atomic_long_inc(pud_counter(region, &counters, pfn));
+	if (atomic_add_unless(pmd_counter(region, &counters, pfn), 1, INT_MAX))
+		return 0;
+	atomic_long_dec(pud_counter(region, &counters, pfn));
+	return -EBUSY;
 }
 EXPORT_SYMBOL_GPL(dmem_pin);
 
@@ -70,14 +98,31 @@ EXPORT_SYMBOL_GPL(dmem_pin);
  */
 void dmem_unpin(unsigned long pfn)
 {
-	bool is_dmem;
-	atomic_t *counter = counter_of(pfn, &is_dmem);
+	struct pin_counters counters;
+	const struct dmem_region *region = region_of(pfn, &counters);
 
-	/* Ordered, so that who sees it gone sees all that the device has written. */
-	if (counter)
-		WARN_ON_ONCE(atomic_dec_return(counter) < 0);
+	if (!region || !counters.of_pmd)
+		return;
+	/* Ordered, so that who sees either gone sees all that the device has written. */
+	WARN_ON_ONCE(atomic_dec_return(pmd_counter(region, &counters, pfn)) < 0);
+	atomic_long_dec_return(pud_counter(region, &counters, pfn));
 }
 EXPORT_SYMBOL_GPL(dmem_unpin);
+
+/* Is a page pinned, or close to one that is? And up to where is that so, at least? */
+static bool is_pinned(unsigned long pfn, unsigned long *ret_end)
+{
+	struct pin_counters counters;
+	const struct dmem_region *region = region_of(pfn, &counters);
+
+	*ret_end = round_down(pfn, PMD_PAGES) + PMD_PAGES;
+	if (!region || !counters.of_pmd)
+		return false;
+	if (atomic_long_read_acquire(pud_counter(region, &counters, pfn)))
+		return atomic_read_acquire(pmd_counter(region, &counters, pfn));
+	*ret_end = min(round_down(pfn, PUD_PAGES) + PUD_PAGES, PHYS_PFN(region->end));
+	return false;
+}
 
 /**
  * dmem_pinned_run() - split memory by whether a device may access it
@@ -90,18 +135,15 @@ EXPORT_SYMBOL_GPL(dmem_unpin);
  */
 unsigned long dmem_pinned_run(unsigned long pfn, unsigned long nr, bool *ret_pinned)
 {
-	unsigned long at = pfn;
-	bool is_dmem;
+	unsigned long at;
 
+	*ret_pinned = is_pinned(pfn, &at);
 	while (at < pfn + nr) {
-		atomic_t *counter = counter_of(at, &is_dmem);
-		bool pinned = counter && atomic_read_acquire(counter);
+		unsigned long end;
 
-		if (at == pfn)
-			*ret_pinned = pinned;
-		else if (pinned != *ret_pinned)
+		if (is_pinned(at, &end) != *ret_pinned)
 			break;
-		at = round_down(at, PMD_PAGES) + PMD_PAGES;
+		at = end;
 	}
 	return min(at - pfn, nr);
 }
@@ -118,9 +160,15 @@ static int __init dmem_pin_init(void)
 	pins = kcalloc(nr, sizeof(*pins), GFP_KERNEL);
 	if (!pins)
 		return -ENOMEM;
-	for (i = 0; i < nr; i++)
-		pins[i] = kvcalloc((regions[i].end - regions[i].start) >> PMD_SHIFT,
-				   sizeof(**pins), GFP_KERNEL);
+	for (i = 0; i < nr; i++) {
+		unsigned long start = PHYS_PFN(regions[i].start), end = PHYS_PFN(regions[i].end);
+
+		pins[i].of_pud = kvcalloc((end - 1) / PUD_PAGES - start / PUD_PAGES + 1,
+					  sizeof(*pins[i].of_pud), GFP_KERNEL);
+		if (pins[i].of_pud)
+			pins[i].of_pmd = kvcalloc((end - start) / PMD_PAGES,
+						  sizeof(*pins[i].of_pmd), GFP_KERNEL);
+	}
 	return 0;
 }
 subsys_initcall(dmem_pin_init);

@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#define SIZE (64 * MiB)
+#define SIZE (64 * MiB)	/* what the device gets: the first half of a file */
 #define IOVA (16 * MiB)	/* edu reaches 256 MiB */
 
 /* QEMU's docs/specs/edu.rst */
@@ -182,12 +182,12 @@ static void test(const char *page_name)
 	if (mount_at("m", options, NULL, 0) < 0)
 		die("mount");
 	fd = open_at("m", "f", 0);
-	if (ftruncate(fd, SIZE) < 0)
+	if (ftruncate(fd, 2 * SIZE) < 0)
 		die("ftruncate");
-	memory = map_file(fd, SIZE);
-	memset(memory, 0xda, SIZE);
+	memory = map_file(fd, 2 * SIZE);
+	memset(memory, 0xda, 2 * SIZE);
 	if (!check(map_dma(memory, SIZE), "%s: a device gets access", page_name)) {
-		munmap(memory, SIZE);
+		munmap(memory, 2 * SIZE);
 		close(fd);
 		unmount("m");
 		return;
@@ -196,22 +196,24 @@ static void test(const char *page_name)
 
 	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE / 2) == 0 &&
 	      all_bytes(memory, SIZE / 2, 0), "%s: a hole is punched", page_name);
-	check(dmem_sum(-1, "free_bytes") == free - SIZE, "%s: but its memory stays", page_name);
+	check(dmem_sum(-1, "free_bytes") == free - 2 * SIZE, "%s: but its memory stays", page_name);
 	if (edu) {
 		device_writes(IOVA);
 		check(all_bytes(memory, 1024, 0xda), "%s: where the device writes", page_name);
 	}
-	check(ftruncate(fd, 0) == 0 && ftruncate(fd, SIZE) == 0 && all_bytes(memory, SIZE, 0),
-	      "%s: truncated, and extended again, it is empty", page_name);
-	check(dmem_sum(-1, "free_bytes") == free - SIZE, "%s: and has its memory", page_name);
+	check(ftruncate(fd, 0) == 0 && dmem_sum(-1, "free_bytes") == free - SIZE,
+	      "%s: truncated, it gives back what the device does not have", page_name);
+	check(ftruncate(fd, 2 * SIZE) == 0 && all_bytes(memory, 2 * SIZE, 0),
+	      "%s: and extended again, it is empty", page_name);
+	check(dmem_sum(-1, "free_bytes") == free - 2 * SIZE, "%s: and has its memory", page_name);
 
-	munmap(memory, SIZE);
+	munmap(memory, 2 * SIZE);
 	close(fd);
 	snprintf(path, sizeof(path), "%s/m/f", test_dir);
 	unlink(path);
 	pause_msec(2500);
 	check(dmem_sum(-1, "free_bytes") == free - SIZE && sums_hold(),
-	      "%s: the file is gone, the memory is not free", page_name);
+	      "%s: the file is gone, the memory that the device has is not free", page_name);
 	check(rest_is_untouched(), "%s: the device does not write to what others have", page_name);
 	unmount("m");
 	check(syscall(SYS_delete_module, "dmemfs", O_NONBLOCK) < 0,
