@@ -171,7 +171,7 @@ class StockDemo(Show):
         self.chapter(
             "7. A guest",
             "QEMU and KVM in the machine: a guest of 2 GiB whose memory is a file of dmemfs. It boots,",
-            "fills the memory that is free, reads it back, and turns itself off.",
+            "writes to each cache line of what is free, reads it back, and turns itself off.",
         )
         self.shell("mkdir /run/guest && mount -o ro /dev/sda /run/guest && modprobe kvm_amd")
         bold, off = ("\x1b[1m", "\x1b[0m") if self.colour else ("", "")
@@ -189,7 +189,7 @@ class StockDemo(Show):
                 most[key] = max(most[key], value)
         self.hold(job.status is not None, "the guest did not end")
         print((job.stdout + job.stderr).decode(errors="replace").strip(), "\n")
-        m = re.search(r"^guest: memory=(\d+)M filled=(\d+)M wrong=0\r?$", job.stdout.decode(), re.M)
+        m = re.search(r"^guest: memory=(\d+)M written=(\d+)M wrong=0\r?$", job.stdout.decode(), re.M)
         self.hold(m and exit_status(job.status or 0) == 0, "the guest did not do what it should")
         print(f"    While it ran: {most['used'] // MIB} MiB of node 0 used, mapped by KVM in up to "
               f"{most['pages_1g']} pages of 1G and {most['pages_2m']} of 2M\n")

@@ -151,6 +151,9 @@ class Machine:
     uefi:    UEFI firmware, which starts the kernel by its EFI stub; with direct
     prealloc: all memory of the machine is there from the start, so that no first touch of it takes
              longer than a second one
+    counted: its clocks count the instructions that it executes, one for a nanosecond, and the next
+             timer comes at once when it has nothing to do. What is measured so is no time, but the
+             same each time, however busy this machine is. One thread, and slower
     """
 
     def __init__(
@@ -164,6 +167,7 @@ class Machine:
         bare: bool = False,
         uefi: bool = False,
         prealloc: bool = False,
+        counted: bool = False,
         qemu_arguments: Sequence[str] = (),
         name: str = "machine",
         verbose: bool = False,
@@ -182,6 +186,7 @@ class Machine:
         self.bare = bare
         self.uefi = uefi
         self.prealloc = prealloc
+        self.counted = counted
         self.qemu_arguments = list(qemu_arguments)
         self.name = name
         self.verbose = verbose
@@ -504,7 +509,9 @@ class Machine:
         uefi = self._needs_uefi()
         argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-name", f"dmemd-lab-{self.name}", "-machine", "pc", "-cpu", self.cpu]
-        argv += ["-accel", "tcg,thread=multi", "-action", "reboot=shutdown"]
+        argv += ["-accel", f"tcg,thread={'single' if self.counted else 'multi'}", "-action", "reboot=shutdown"]
+        if self.counted:
+            argv += ["-icount", "shift=0,sleep=off"]
         argv += self._numa_argv()
         argv += ["-chardev", f"file,id=console,path={self.folder}/console.log,append=on"]
         argv += ["-serial", "chardev:console"]
