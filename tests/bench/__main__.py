@@ -37,6 +37,7 @@ benchmarks:
   start     start of a guest: time until its memory is mapped and touched, page faults, tear-down
   steady    random access at each page size
   kvm       KVM's mappings and the time to populate them; guests in QEMU
+  count     instructions of the kernel for a page fault, for tear-down and for KVM's mappings
   pool      cost of allocating and freeing against size and fragmentation of the pool; needs no machine
   userland  dmemctl plan on 64 nodes; dmemd's start, memory and processor time, at rest and in a storm
 """
@@ -54,7 +55,7 @@ examples:
   tools/bench --export=dmemd-bench       one file that does the same on a host that has no more than Python
 """
 
-NAMES = ["memory", "boot", "sold", "start", "steady", "kvm", "pool", "userland"]
+NAMES = ["memory", "boot", "sold", "start", "steady", "kvm", "count", "pool", "userland"]
 ON_HOST = ["start", "steady", "pool", "userland"]
 
 
@@ -107,6 +108,7 @@ def benchmarks(args: argparse.Namespace) -> dict[str, Callable[[], Result]]:
         "start": lambda: guests.start(args.quick, args.host, rounds),
         "steady": lambda: guests.steady(args.quick, args.host, rounds),
         "kvm": lambda: guests.kvm(args.quick, args.host, rounds),
+        "count": lambda: guests.count(args.host, min(rounds, 3)),
         "pool": lambda: pool(args.quick, rounds),
         "userland": lambda: userland(args.quick, args.host, rounds),
     }

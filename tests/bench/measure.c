@@ -2,14 +2,18 @@
 /*
  * bench-measure - what tools/bench measures on the host itself, as one static program
  *
- *     bench-measure touch MEMORY BYTES [TIMES]
- *             makes memory as for a guest that starts, writes one byte in each 4 KiB, writes them
- *             once more, and gives all of it back; does that TIMES times, and tells of the last
+ *     bench-measure touch MEMORY BYTES STEP [TIMES]
+ *             makes memory as for a guest that starts, writes one byte in each STEP bytes, writes
+ *             them once more, and gives all of it back; does that TIMES times, and tells of the
+ *             last
+ *     bench-measure teardown MEMORY BYTES STEP
+ *             makes memory, writes one byte in each STEP bytes, and gives all of it back; does that
+ *             25 times, but no longer than a second
  *     bench-measure random MEMORY BYTES ACCESSES
  *             touches it first, then reads and writes 8 bytes at random places
  *     bench-measure kvm MEMORY BYTES
- *             makes a virtual machine with that memory and lets KVM map all of it; does that 25
- *             times, but no longer than half a second
+ *             makes a virtual machine with that memory, nothing of which was touched, and lets KVM
+ *             map all of it; after that the same with further ones, as many as for teardown
  *     bench-measure hog
  *             takes memory until something stops it
  *     bench-measure tsc
@@ -24,13 +28,13 @@
  * Prints one JSON object. Times are nanoseconds of CLOCK_MONOTONIC:
  *
  *     map_ns       until the memory is mapped: open, ftruncate, mmap
- *     touch_ns     writing one byte in each 4 KiB
+ *     touch_ns     writing one byte in each STEP bytes
  *     again_ns     the same once more, when all of it is mapped
- *     teardown_ns  munmap, close and unlink
+ *     teardown_ns  munmap, unlink and close, the median of the times that it was done
  *     faults       page faults of touching, as getrusage() counts them
  *     access_ns    all random accesses together
- *     populate_ns  KVM_PRE_FAULT_MEMORY for all of it, the median of the times that it was done;
- *                  the memory itself was touched before
+ *     first_ns     KVM_PRE_FAULT_MEMORY for all of it, when it is new
+ *     populate_ns  the same when the host has it mapped already, the median of the times
  *     times        how often that was
  *     pages_4k, pages_2m, pages_1g
  *                  how KVM has mapped it then, its own statistics in debugfs; there must be no
@@ -60,9 +64,9 @@
 #define HOG_STEP (UINT64_C(16) << 20)
 #define TSC_NS UINT64_C(100000000)
 
-/* One leaf of 1G is mapped in no time at all, which an interrupt doubles */
-#define KVM_MOST 25
-#define KVM_ENOUGH_NS UINT64_C(500000000)
+/* A leaf of 1G is mapped and unmapped in no time at all, which an interrupt doubles */
+#define TIMES_MOST 25
+#define TIMES_ENOUGH_NS UINT64_C(1000000000)
 
 /* linux/kvm.h of Debian 12 is older than this call */
 struct pre_fault_memory {
@@ -156,13 +160,13 @@ static long faults(void) {
         return u.ru_minflt + u.ru_majflt;
 }
 
-static void touch(uint8_t *p, uint64_t size) {
-        for (uint64_t i = 0; i < size; i += SMALL_PAGE)
+static void touch(uint8_t *p, uint64_t size, uint64_t step) {
+        for (uint64_t i = 0; i < size; i += step)
                 *(volatile uint8_t *)(p + i) = 0xa5;
 }
 
-static void measure_touch(const char *what, uint64_t size, uint64_t times) {
-        uint64_t map_ns = 0, touch_ns = 0, again_ns = 0, teardown_ns = 0;
+static void measure_touch(const char *what, uint64_t size, uint64_t step, uint64_t times) {
+        uint64_t map_ns = 0, touch_ns = 0, again_ns = 0;
         long n = 0;
 
         while (times-- > 0) {
@@ -170,19 +174,42 @@ static void measure_touch(const char *what, uint64_t size, uint64_t times) {
                 uint64_t start = now(), touched, again;
 
                 n = faults();
-                touch(m.p, size);
+                touch(m.p, size, step);
                 touched = now();
                 n = faults() - n;
-                touch(m.p, size);
+                touch(m.p, size, step);
                 again = now();
                 map_ns = m.map_ns;
                 touch_ns = touched - start;
                 again_ns = again - touched;
-                teardown_ns = unmap_memory(&m);
+                unmap_memory(&m);
         }
         printf("{\"map_ns\":%" PRIu64 ",\"touch_ns\":%" PRIu64 ",\"again_ns\":%" PRIu64
-               ",\"teardown_ns\":%" PRIu64 ",\"faults\":%ld}\n",
-               map_ns, touch_ns, again_ns, teardown_ns, n);
+               ",\"faults\":%ld}\n",
+               map_ns, touch_ns, again_ns, n);
+}
+
+static int compare_numbers(const void *a, const void *b) {
+        const uint64_t *l = a, *r = b;
+
+        return *l < *r ? -1 : *l > *r;
+}
+
+static uint64_t median(uint64_t *numbers, uint64_t n) {
+        qsort(numbers, n, sizeof(*numbers), compare_numbers);
+        return numbers[n / 2];
+}
+
+static void measure_teardown(const char *what, uint64_t size, uint64_t step) {
+        uint64_t ns[TIMES_MOST], n = 0, begin = now();
+
+        for (; n < TIMES_MOST && now() - begin < TIMES_ENOUGH_NS; n++) {
+                Memory m = map_memory(what, size);
+
+                touch(m.p, size, step);
+                ns[n] = unmap_memory(&m);
+        }
+        printf("{\"teardown_ns\":%" PRIu64 ",\"times\":%" PRIu64 "}\n", median(ns, n), n);
 }
 
 static void measure_random(const char *what, uint64_t size, uint64_t n) {
@@ -190,7 +217,7 @@ static void measure_random(const char *what, uint64_t size, uint64_t n) {
         volatile uint64_t *words = (volatile uint64_t *)m.p;
         uint64_t rng = 88172645463325252, n_words = size / sizeof(*words), start;
 
-        touch(m.p, size);
+        touch(m.p, size, SMALL_PAGE);
         start = now();
         for (uint64_t i = 0; i < n; i++) {
                 rng ^= rng << 13;
@@ -252,30 +279,22 @@ static uint64_t populate(int kvm, const Memory *m, Mapped *ret) {
         return ns;
 }
 
-static int compare_numbers(const void *a, const void *b) {
-        const uint64_t *l = a, *r = b;
-
-        return *l < *r ? -1 : *l > *r;
-}
-
 static void measure_kvm(const char *what, uint64_t size) {
         Memory m = map_memory(what, size);
-        uint64_t ns[KVM_MOST], n = 0, all = 0;
+        uint64_t ns[TIMES_MOST], n = 0, first, begin;
         Mapped mapped;
         int kvm;
 
-        touch(m.p, size);
         kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
         if (kvm < 0)
                 fail("/dev/kvm");
-        for (; n < KVM_MOST && all < KVM_ENOUGH_NS; n++) {
+        first = populate(kvm, &m, &mapped);
+        begin = now();
+        for (; n < TIMES_MOST && now() - begin < TIMES_ENOUGH_NS; n++)
                 ns[n] = populate(kvm, &m, &mapped);
-                all += ns[n];
-        }
-        qsort(ns, n, sizeof(*ns), compare_numbers);
-        printf("{\"populate_ns\":%" PRIu64 ",\"times\":%" PRIu64
+        printf("{\"first_ns\":%" PRIu64 ",\"populate_ns\":%" PRIu64 ",\"times\":%" PRIu64
                ",\"pages_4k\":%ld,\"pages_2m\":%ld,\"pages_1g\":%ld}\n",
-               ns[n / 2], n, mapped.pages_4k, mapped.pages_2m, mapped.pages_1g);
+               first, median(ns, n), n, mapped.pages_4k, mapped.pages_2m, mapped.pages_1g);
         close(kvm);
         unmap_memory(&m);
 }
@@ -287,7 +306,7 @@ static void hog(void) {
 
                 if (p == MAP_FAILED)
                         fail("mmap");
-                touch(p, HOG_STEP);
+                touch(p, HOG_STEP, SMALL_PAGE);
         }
 }
 
@@ -309,9 +328,11 @@ static void measure_tsc(void) {
 int main(int argc, char **argv) {
         const char *verb = argc > 1 ? argv[1] : "";
 
-        if (strcmp(verb, "touch") == 0 && (argc == 4 || argc == 5))
-                measure_touch(argv[2], parse_number(argv[3]),
-                              argc == 5 ? parse_number(argv[4]) : 1);
+        if (strcmp(verb, "touch") == 0 && (argc == 5 || argc == 6))
+                measure_touch(argv[2], parse_number(argv[3]), parse_number(argv[4]),
+                              argc == 6 ? parse_number(argv[5]) : 1);
+        else if (strcmp(verb, "teardown") == 0 && argc == 5)
+                measure_teardown(argv[2], parse_number(argv[3]), parse_number(argv[4]));
         else if (strcmp(verb, "random") == 0 && argc == 5)
                 measure_random(argv[2], parse_number(argv[3]), parse_number(argv[4]));
         else if (strcmp(verb, "kvm") == 0 && argc == 4)
@@ -321,7 +342,8 @@ int main(int argc, char **argv) {
         else if (strcmp(verb, "tsc") == 0 && argc == 2)
                 measure_tsc();
         else {
-                fprintf(stderr, "usage: bench-measure touch MEMORY BYTES [TIMES]\n"
+                fprintf(stderr, "usage: bench-measure touch MEMORY BYTES STEP [TIMES]\n"
+                                "       bench-measure teardown MEMORY BYTES STEP\n"
                                 "       bench-measure kvm MEMORY BYTES\n"
                                 "       bench-measure random MEMORY BYTES ACCESSES\n"
                                 "       bench-measure hog|tsc\n");

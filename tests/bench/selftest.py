@@ -155,7 +155,7 @@ class Figures(unittest.TestCase):
 class CommandLine(unittest.TestCase):
     def test_list(self) -> None:
         done = bench("--list")
-        self.assertEqual(done.stdout.split(), ["memory", "boot", "sold", "start", "steady", "kvm", "pool", "userland"])
+        self.assertEqual(done.stdout.split(), ["memory", "boot", "sold", "start", "steady", "kvm", "count", "pool", "userland"])
 
     def test_usage(self) -> None:
         for arguments in (["nothing"], ["--host", "boot"], ["--shape=384G"], ["--rounds=0"], ["--rounds=x"], ["--what"], ["--way=x"],
