@@ -112,6 +112,7 @@ static void test_flags(void)
 	flags = mapping_flags(memory);
 	check(flags && strstr(flags, " dd") && strstr(flags, " de") && strstr(flags, " pf"),
 	      "%s: page frames, that are not dumped and do not grow", page_name);
+	check(flags && strstr(flags, " hg"), "%s: large leaves are wanted", page_name);
 	free(flags);
 	munmap(memory, 2 * MiB);
 	close(fd);
@@ -334,7 +335,12 @@ static void test_read_write(void)
 	      "%s: sync calls succeed", page_name);
 	munmap(memory, 8 * MiB);
 
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, "end", 3, 5 * MiB + 7) != 3)
+	if (ftruncate(fd, 0) < 0)
+		die("ftruncate");
+	check(syscall(SYS_pwrite64, fd, 8, 10, 5 * MiB + 7) < 0 && errno == EFAULT &&
+	      fstat(fd, &st) == 0 && !st.st_size && !st.st_blocks,
+	      "%s: a bad buffer leaves the size alone", page_name);
+	if (pwrite(fd, "end", 3, 5 * MiB + 7) != 3)
 		die("pwrite");
 	check(pread(fd, back, MiB, 4 * MiB + 7) == (ssize_t)MiB && all_bytes(back, MiB, 0),
 	      "%s: what a write skips is zero", page_name);
@@ -411,6 +417,11 @@ static void test_punch(uint64_t free)
 	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 9 * MiB + 5, 100) == 0 &&
 	      all_bytes(memory + 9 * MiB + 5, 100, 0) && memory[9 * MiB + 4] == 0x33 &&
 	      memory[9 * MiB + 105] == 0x33, "%s: a small hole is zeroes", page_name);
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 9 * MiB + 200,
+			4 * MiB) == 0 && all_bytes(memory + 9 * MiB + 200, 4 * MiB, 0) &&
+	      all_bytes(memory + 9 * MiB + 105, 95, 0x33) &&
+	      all_bytes(memory + 13 * MiB + 200, 3 * MiB - 200, 0x33),
+	      "%s: so is one that begins and ends within pages", page_name);
 
 	check(fallocate(fd, FALLOC_FL_KEEP_SIZE, size, 4 * MiB) == 0 && fstat(fd, &st) == 0 &&
 	      (size_t)st.st_size == size &&
@@ -419,11 +430,14 @@ static void test_punch(uint64_t free)
 	check(lseek(fd, size - 1, SEEK_HOLE) == (off_t)size && lseek(fd, size - 1, SEEK_DATA) ==
 	      (off_t)size - 1 && lseek(fd, size, SEEK_DATA) < 0 && errno == ENXIO,
 	      "%s: which is no data", page_name);
+	munmap(memory, size);
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) == 0 &&
+	      lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO && lseek(fd, 5, SEEK_HOLE) == 5,
+	      "%s: nor if the file has no other", page_name);
 	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, INT64_MAX - 2 * PAGE,
 			PAGE) < 0 && errno == EFBIG, "%s: no hole where no page can be", page_name);
 	check(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, PAGE) < 0 && errno == EOPNOTSUPP,
 	      "%s: other modes are EOPNOTSUPP", page_name);
-	munmap(memory, size);
 	close(fd);
 	remove_file("holes");
 	check(wait_free(free), "%s: all is given back", page_name);
@@ -466,6 +480,71 @@ static void test_promise_of_holes(uint64_t free)
 	close(fd);
 	remove_file("other");
 	remove_file("holes");
+	wait_free(free);
+}
+
+/* Whoever maps a part of the file counts, however he came by it. */
+static void test_promise_of_parts(uint64_t free)
+{
+	int fd = open_at("m", "parts", 0), other = open_at("m", "other", 0);
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	size_t size = 8 * MiB, most = free / (2 * MiB) * 2 * MiB;
+	unsigned char *memory;
+
+	if (fallocate(fd, 0, 0, size) < 0)
+		die("fallocate");
+	memory = map(fd, size, 0);
+	munmap(memory, 2 * MiB);
+	if (fallocate(fd, hole, 0, size) < 0)
+		die("fallocate");
+	check(ftruncate(other, most) < 0 && errno == ENOSPC && ftruncate(other, most - size) == 0,
+	      "%s: a hole keeps its promise as long as a part is mapped", page_name);
+	check(signal_of(write_byte, memory + 4 * MiB) == 0,
+	      "%s: there is memory when that is wanted", page_name);
+	munmap(memory + 2 * MiB, 6 * MiB);
+	if (fallocate(fd, 0, 0, size) < 0 || fallocate(fd, hole, 0, size) < 0)
+		die("fallocate");
+	check(ftruncate(other, most) == 0, "%s: and not longer", page_name);
+	close(other);
+	close(fd);
+	remove_file("other");
+	remove_file("parts");
+	wait_free(free);
+}
+
+/* Returns false if fallocate() of @size bytes came to its end before it was killed. */
+static bool kill_in_fallocate(int fd, size_t size, struct stat *st)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid == 0)
+		_exit(fallocate(fd, 0, 0, size) < 0);
+	do {
+		if (fstat(fd, st) < 0)
+			die("fstat");
+	} while (!st->st_blocks);
+	kill(pid, SIGKILL);
+	if (waitpid(pid, NULL, 0) < 0 || fstat(fd, st) < 0)
+		die("waitpid");
+	return (size_t)st->st_blocks * 512 < size;
+}
+
+static void test_killed(uint64_t free)
+{
+	size_t size = free / 2 / (2 * MiB) * 2 * MiB;
+	int fd = open_at("m", "killed", 0);
+	struct stat st;
+
+	/* After the first time there is something to be cleared. */
+	while (!kill_in_fallocate(fd, size, &st))
+		if (ftruncate(fd, 0) < 0)
+			die("ftruncate");
+	check(!st.st_size && !st.st_blocks && wait_free(free),
+	      "%s: fallocate() that is killed leaves nothing", page_name);
+	close(fd);
+	remove_file("killed");
 	wait_free(free);
 }
 
@@ -639,6 +718,8 @@ static void test_page_size(const char *name, size_t size)
 	test_promise(free);
 	test_punch(free);
 	test_promise_of_holes(free);
+	test_promise_of_parts(free);
+	test_killed(free);
 	test_fork();
 	test_partial();
 	test_proc_mem();
