@@ -187,6 +187,32 @@ static void test_tail(void)
 	check(wait_free(free), "all is given back");
 }
 
+/* What a span is made of may be clear in one place and not in another. */
+static void test_zero(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	bool zero = true;
+
+	for (unsigned int round = 0; round < 2; round++) {
+		int fd = open_at("m", "secret", 0);
+		unsigned char *memory;
+
+		if (ftruncate(fd, SIZE) < 0)
+			die("ftruncate");
+		memory = map_spans(fd, SIZE);
+		for (size_t i = 0; i < SIZE; i += MiB / 2) {
+			zero &= all_bytes(memory + i, PAGE, 0);
+			memset(memory + i, 0xa5, PAGE);
+		}
+		munmap(memory, SIZE);
+		if (ftruncate(fd, 0) < 0)
+			die("ftruncate");
+		close(fd);
+	}
+	check(zero, "memory of a file is zero for the next");
+	check(wait_free(free), "and given back");
+}
+
 int main(void)
 {
 	char log[256];
@@ -215,6 +241,7 @@ int main(void)
 	unmount("m");
 	if (mount_at("m", "pagesize=1G", NULL, 0) < 0)
 		die("mount");
+	test_zero();
 	test_tail();
 	return finish();
 }
