@@ -565,7 +565,10 @@ static void test_uevent(void)
 	events = open_uevents();
 	while (next_uevent(events, message, &len))
 		;
+	/* Anybody may call himself anything, and must not look like two, or like another key. */
+	prctl(PR_SET_NAME, "7:x,8:y\nA=b\xe4 c");
 	check(write_address(HARD_OFFLINE, address) == 0, "an error");
+	prctl(PR_SET_NAME, "dmemfs_poison");
 	if (!check(next_uevent(events, message, &len), "is told by a uevent"))
 		die("no uevent");
 #define VALUE(key) value_of(message, len, key)
@@ -577,7 +580,7 @@ static void test_uevent(void)
 	      atoi(VALUE("DMEM_NODE")) == nid &&
 	      strtoull(VALUE("DMEM_COUNT"), NULL, 10) == dmem_sum(nid, "events"),
 	      "where it was, and which it was");
-	snprintf(expected, sizeof(expected), "%d:dmemfs_poison", getpid());
+	snprintf(expected, sizeof(expected), "%d:7?x?8?y?A?b??c", getpid());
 	check(!strcmp(VALUE("DMEM_FILE"), "/guest") && !strcmp(VALUE("DMEM_OFFSET"), "0x1000") &&
 	      strtoull(VALUE("DMEM_INODE"), NULL, 10) == st.st_ino &&
 	      !strcmp(VALUE("DMEM_PROCESSES"), expected), "whose it was");
@@ -710,6 +713,8 @@ static void test_broken_promise(void)
 	unmount("m");
 	mount_on(nid, "4K");
 	fd = open_at("m", "f", 0);
+	check(ftruncate(fd, size + PAGE) < 0 && errno == ENOSPC,
+	      "no page that has gone is promised");
 	if (!check(ftruncate(fd, size) == 0, "all memory of a node is promised"))
 		return;
 	memory = map(fd, size);
