@@ -606,6 +606,29 @@ static void test_partial(void)
 	remove_file("partial");
 }
 
+/* Around the middle of a file, so that a leaf of 2M would reach over either end of the mapping */
+static void test_edges(void)
+{
+	int fd = open_at("m", "edges", 0);
+	unsigned char *area, *memory;
+
+	area = mmap(NULL, 8 * MiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (fallocate(fd, 0, 0, 4 * MiB) < 0 || area == MAP_FAILED)
+		die("fallocate or mmap");
+	munmap(area, 8 * MiB);
+	area = (void *)(((uintptr_t)area + 2 * MiB - 1) / (2 * MiB) * (2 * MiB));
+	memory = mmap(area + MiB, 2 * MiB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, MiB);
+	if (memory != area + MiB)
+		die("mmap");
+	memset(memory, 0x18, 2 * MiB);
+	check(signal_of(read_byte, area + MiB - 1) == SIGSEGV &&
+	      signal_of(read_byte, area + 3 * MiB) == SIGSEGV,
+	      "%s: nothing is mapped next to a mapping", page_name);
+	munmap(memory, 2 * MiB);
+	close(fd);
+	remove_file("edges");
+}
+
 static void test_proc_mem(void)
 {
 	int fd = open_at("m", "mem", 0), mem = open("/proc/self/mem", O_RDWR);
@@ -722,6 +745,7 @@ static void test_page_size(const char *name, size_t size)
 	test_killed(free);
 	test_fork();
 	test_partial();
+	test_edges();
 	test_proc_mem();
 	test_far_offsets();
 	test_direct();
