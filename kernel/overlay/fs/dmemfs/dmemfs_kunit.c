@@ -130,6 +130,14 @@ static void pool_retire_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, at, pfn + 9);
 	at++;
 	KUNIT_EXPECT_FALSE(test, dmem_pool_find_retired(&pool, 0, &at, &used));
+
+	/* What is handed out next ends before the one, and then before the other. */
+	KUNIT_ASSERT_EQ(test, dmem_pool_alloc(&pool, 0, DMEM_CHUNK_UNITS, &at, &nr, &dirty), 0);
+	KUNIT_EXPECT_EQ(test, at, pfn);
+	KUNIT_EXPECT_EQ(test, nr, 3);
+	KUNIT_ASSERT_EQ(test, dmem_pool_alloc(&pool, 0, DMEM_CHUNK_UNITS, &at, &nr, &dirty), 0);
+	KUNIT_EXPECT_EQ(test, at, pfn + 4);
+	KUNIT_EXPECT_EQ(test, nr, 5);
 	dmem_pool_destroy(&pool);
 }
 
