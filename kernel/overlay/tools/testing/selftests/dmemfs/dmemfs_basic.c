@@ -306,6 +306,7 @@ static void test_read_write(void)
 	check(pread(fd, back, 1, size / 2) == 1 && back[0] == memory[size / 2],
 	      "%s: read() sees what the mapping wrote", page_name);
 	check(pread(fd, back, 10, size) == 0, "%s: read() at the end gets nothing", page_name);
+	check(pread(fd, back, 100, size - 10) == 10, "%s: and before it what there is", page_name);
 
 	/* A buffer in the file itself: the copy faults where it holds the lock of the file. */
 	munmap(memory, size);

@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <linux/falloc.h>
 #include <sched.h>
 #include <sys/fsuid.h>
 
@@ -123,16 +124,18 @@ static void test_root_directory(void)
 
 static void test_quota(void)
 {
+	int fd, second = next_nid(next_nid(-1));
 	uint64_t free = dmem_sum(-1, "free_bytes");
+	char path[128], options[32];
 	struct statfs fs;
-	char path[128];
-	int fd;
 
 	if (mount_at("m", "size=8M", NULL, 0) < 0)
 		die("mount");
 	snprintf(path, sizeof(path), "%s/m", test_dir);
 	check(statfs(path, &fs) == 0 && fs.f_blocks * fs.f_bsize == 8 * MiB,
 	      "size= is the size of the file system");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "size=4K") < 0 && errno == EINVAL,
+	      "a remount to less than a page is refused");
 	fd = open_at("m", "f", 0);
 	check(ftruncate(fd, 6 * MiB) == 0 && statfs(path, &fs) == 0 &&
 	      fs.f_bfree * fs.f_bsize == 2 * MiB, "a promise counts");
@@ -143,11 +146,22 @@ static void test_quota(void)
 	check(mount("none", path, "dmemfs", MS_REMOUNT, "size=4M") < 0 && errno == EINVAL,
 	      "a remount cannot go below what is used");
 	check(mount("none", path, "dmemfs", MS_REMOUNT, "size=32M") == 0 &&
-	      ftruncate(fd, 10 * MiB) == 0, "a remount can make it larger");
+	      ftruncate(fd, 10 * MiB) == 0 && strstr(mount_line(path), ",size=33554432"),
+	      "a remount can make it larger");
 	check(mount("none", path, "dmemfs", MS_REMOUNT, "pagesize=4K") < 0 && errno == EINVAL,
 	      "a remount cannot change the page size");
 	check(mount("none", path, "dmemfs", MS_REMOUNT, "mode=0700") < 0 && errno == EINVAL,
 	      "nor the mode");
+	check(mount("none", path, "dmemfs", MS_REMOUNT, "uid=1") < 0 && errno == EINVAL &&
+	      mount("none", path, "dmemfs", MS_REMOUNT, "gid=1") < 0 && errno == EINVAL,
+	      "nor the owner");
+	if (second < 0) {
+		skip("one node only", "nor the nodes");
+	} else {
+		snprintf(options, sizeof(options), "node=%d", second);
+		check(mount("none", path, "dmemfs", MS_REMOUNT, options) < 0 && errno == EINVAL,
+		      "nor the nodes");
+	}
 	check(mount("none", path, "dmemfs", MS_REMOUNT, "pagesize=2M,mode=0755,size=32M") == 0,
 	      "but may repeat them");
 	check(mount("none", path, "dmemfs", MS_REMOUNT | MS_RDONLY, NULL) < 0 && errno == EBUSY,
@@ -173,6 +187,42 @@ static void test_last_pages(void)
 	check(write(fd, data, 1) < 0 && errno == ENOSPC, "and the next one ENOSPC");
 	check(fstat(fd, &st) == 0 && st.st_size == 64 * KiB && st.st_blocks * 512 == 64 * KiB,
 	      "the file has what was written");
+	close(fd);
+	unmount("m");
+}
+
+static uint64_t room(void)
+{
+	struct statfs fs;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/m", test_dir);
+	if (statfs(path, &fs) < 0)
+		die("statfs");
+	return (uint64_t)fs.f_bfree * fs.f_bsize;
+}
+
+/* Memory behind the end of a file: it counts, but what is not there is promised to nobody. */
+static void test_behind_end(void)
+{
+	const int keep = FALLOC_FL_KEEP_SIZE, hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	void *memory;
+	int fd;
+
+	if (mount_at("m", "size=8M", NULL, 0) < 0)
+		die("mount");
+	fd = open_at("m", "f", 0);
+	check(fallocate(fd, keep, 0, 8 * MiB) == 0 && room() == 0, "memory behind the end counts");
+	check(ftruncate(fd, 4 * MiB) == 0 && room() == 0, "once, when the file grows over it");
+	check(fallocate(fd, hole, 4 * MiB, 4 * MiB) == 0 && room() == 4 * MiB,
+	      "a hole behind the end needs none");
+	memory = mmap(NULL, 4 * MiB, PROT_READ, MAP_SHARED, fd, 0);
+	check(memory != MAP_FAILED && room() == 4 * MiB, "nor when the file is mapped");
+	check(fallocate(fd, keep, 4 * MiB, 4 * MiB) == 0 && room() == 0 &&
+	      fallocate(fd, hole, 2 * MiB, 6 * MiB) == 0 && room() == 4 * MiB,
+	      "nor one that begins before it");
+	munmap(memory, 4 * MiB);
+	check(ftruncate(fd, 0) == 0 && room() == 8 * MiB, "in the end nothing is used");
 	close(fd);
 	unmount("m");
 }
@@ -321,6 +371,7 @@ int main(void)
 	test_root_directory();
 	test_quota();
 	test_last_pages();
+	test_behind_end();
 	test_idmapped();
 	test_container();
 	test_detached();
