@@ -366,6 +366,7 @@ static void test_times(void)
 	const struct timespec omit[2] = { { 0, UTIME_OMIT }, { 5, 6 } };
 	const struct timespec now[2] = { { 0, UTIME_NOW }, { 0, UTIME_NOW } };
 	int fd = new_file("f", 0644);
+	char path[80];
 	struct stat st;
 
 	check(age("f") && aged.st_atim.tv_sec == 1 && aged.st_atim.tv_nsec == 2 &&
@@ -385,6 +386,8 @@ static void test_times(void)
 	check(age("f") && changed("f", write(fd, "x", 1)), "write() changes them");
 	check(age("f") && changed("f", ftruncate(fd, 2 * PAGE)) && age("f") &&
 	      changed("f", ftruncate(fd, 2 * PAGE)), "ftruncate(), also to the same size");
+	snprintf(path, sizeof(path), "%s/m/f", test_dir);
+	check(age("f") && changed("f", truncate(path, PAGE)), "truncate()");
 	check(age("f") && changed("f", fallocate(fd, 0, 0, 3 * PAGE)) && age("f") &&
 	      changed("f", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE)),
 	      "fallocate()");
