@@ -257,6 +257,19 @@ static void test_free_page(void)
 	unmount("m");
 }
 
+static bool reads_zero(int fd, uint64_t size)
+{
+	static unsigned char buffer[MiB];
+
+	for (uint64_t at = 0; at < size; at += sizeof(buffer)) {
+		ssize_t n = pread(fd, buffer, sizeof(buffer), at);
+
+		if (n <= 0 || !all_bytes(buffer, n, 0))
+			return false;
+	}
+	return true;
+}
+
 /* All that is free can still be had, and nobody gets a bad page. */
 static void test_never_handed_out(void)
 {
@@ -294,6 +307,7 @@ static void test_never_handed_out(void)
 	free(trace);
 	check(got == before, "the trace has all of it");
 	check(!bad, "no bad page was given out");
+	check(reads_zero(fd, before), "and what is next to one is as empty as the rest");
 	close(fd);
 	remove_file("m", "all");
 	unmount("m");
@@ -410,6 +424,35 @@ static void test_mapped_page(const char *page_size, uint64_t size, uint64_t leaf
 	remove_file("m", "f");
 	unmount("m");
 	check(state_is(address, "free") && sums_hold(), "%s: and stays out", page_size);
+}
+
+/* Two pages of one block, and a hole that has both and is no whole block */
+static void test_two_pages(void)
+{
+	uint64_t first, second, bad = 7 * PAGE, worse = 11 * PAGE;
+	unsigned char *memory;
+	int fd;
+
+	mount_on(nid, "2M");
+	fd = new_file("m", "f", 2 * MiB, bad, &first);
+	if (largest < 2 * MiB)
+		die("no block of 2 MiB is free");
+	second = first + (worse - bad);
+	memory = map(fd, 2 * MiB);
+	memset(memory, 0x77, 2 * MiB);
+	check(write_address(HARD_OFFLINE, first) == 0 &&
+	      write_address(HARD_OFFLINE, second) == 0, "errors in two pages of a block");
+	check(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, bad - PAGE,
+			worse - bad + 3 * PAGE) == 0 && state_is(first, "free") &&
+	      state_is(second, "free"), "a hole over both frees both");
+	check(!bus_at(memory + bad) && !bus_at(memory + worse) &&
+	      all_bytes(memory + bad - PAGE, worse - bad + 3 * PAGE, 0) &&
+	      memory[bad - PAGE - 1] == 0x77 && memory[worse + 2 * PAGE] == 0x77,
+	      "and all of it is zero");
+	munmap(memory, 2 * MiB);
+	close(fd);
+	remove_file("m", "f");
+	unmount("m");
 }
 
 enum role { EARLY, LATE, IDLE };
@@ -861,6 +904,7 @@ int main(void)
 			unmount("m");
 			test_mapped_page("1G", 1 * GiB, 1 * GiB);
 		}
+		test_two_pages();
 		test_three_processes();
 		test_deleted_file();
 		test_uevent();
