@@ -213,6 +213,27 @@ static void test_zero(void)
 	check(wait_free(free), "and given back");
 }
 
+/* A GiB of a file of which a part is there already is filled in smaller pages. */
+static void test_grown(void)
+{
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	int fd = open_at("m", "grown", 0);
+	char text[3] = "";
+	struct stat st;
+
+	if (pwrite(fd, "old", 3, 0) != 3 || ftruncate(fd, GiB) < 0 ||
+	    pwrite(fd, "new", 3, GiB / 2) != 3)
+		die("write");
+	check(pread(fd, text, 3, 0) == 3 && !memcmp(text, "old", 3),
+	      "a file that grows keeps what it had");
+	check(fstat(fd, &st) == 0 && (size_t)st.st_blocks * 512 == 4 * MiB,
+	      "and gets 2M where it is written");
+	if (ftruncate(fd, 0) < 0)
+		die("ftruncate");
+	close(fd);
+	check(wait_free(free), "and gives both back");
+}
+
 int main(void)
 {
 	char log[256];
@@ -242,6 +263,7 @@ int main(void)
 	if (mount_at("m", "pagesize=1G", NULL, 0) < 0)
 		die("mount");
 	test_zero();
+	test_grown();
 	test_tail();
 	return finish();
 }
