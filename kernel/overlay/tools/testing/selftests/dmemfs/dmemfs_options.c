@@ -343,6 +343,40 @@ static void test_detached(void)
 	rmdir(path);
 }
 
+/*
+ * The image of a system has nothing of this memory. To open the device that programs write images
+ * with asks those who may have an objection, and does nothing else.
+ */
+static void test_hibernation(void)
+{
+	static const char path[] = "/dev/snapshot";
+	uint64_t free = dmem_sum(-1, "free_bytes");
+	int fd, snapshot;
+	bool refused;
+
+	snapshot = open(path, O_RDONLY | O_CLOEXEC);
+	if (snapshot < 0) {
+		skip("this kernel cannot hibernate", "hibernation");
+		return;
+	}
+	close(snapshot);
+	if (mount_at("m", "pagesize=4K", NULL, 0) < 0)
+		die("mount");
+	fd = open_at("m", "f", 0);
+	if (write(fd, "x", 1) != 1)
+		die("write");
+	snapshot = open(path, O_RDONLY | O_CLOEXEC);
+	refused = snapshot < 0 && errno == EBUSY;
+	close(snapshot);
+	check(refused, "no hibernation while a file has memory");
+	close(fd);
+	unmount("m");
+	wait_free(free);
+	snapshot = open(path, O_RDONLY | O_CLOEXEC);
+	check(snapshot >= 0, "but before and after");
+	close(snapshot);
+}
+
 static void test_several(void)
 {
 	uint64_t free = dmem_sum(-1, "free_bytes");
@@ -375,6 +409,7 @@ int main(void)
 	test_idmapped();
 	test_container();
 	test_detached();
+	test_hibernation();
 	test_several();
 	return finish();
 }
