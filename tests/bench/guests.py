@@ -199,7 +199,7 @@ def _add_count(result: Result, name: str, seen: dict[str, int]) -> None:
 def _count_figures(result: Result, names: list[str]) -> None:
     result.notes.append("A machine whose clock is the count of its instructions: the figures are the same each time but for "
                         "what interrupts them, however busy the machine below is. How long an instruction takes they do not say")
-    for a, b, wanted in (("hugetlb 1G", "dmem 1G", ">= 1"), ("hugetlb 2M", "dmem 2M", ">= 1"), ("thp", "dmem 2M", None),
+    for a, b, wanted in (("hugetlb 1G", "dmem 1G", "> 1"), ("hugetlb 2M", "dmem 2M", "> 1"), ("thp", "dmem 2M", None),
                          ("memfd", "dmem 4K", None)):
         result.ratio(f"tear-down of {b}: {a} needs", "quotient", f"tear-down, {a}", f"tear-down, {b}", wanted)
     for page in ("1G", "2M"):
