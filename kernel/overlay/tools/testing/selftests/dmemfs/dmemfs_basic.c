@@ -516,19 +516,24 @@ static void test_promise_of_parts(uint64_t free)
 /* Returns false if fallocate() of @size bytes came to its end before it was killed. */
 static bool kill_in_fallocate(int fd, size_t size, struct stat *st)
 {
+	siginfo_t ended = {};
 	pid_t pid = fork();
+	int status;
 
 	if (pid < 0)
 		die("fork");
 	if (pid == 0)
 		_exit(fallocate(fd, 0, 0, size) < 0);
 	do {
-		if (fstat(fd, st) < 0)
-			die("fstat");
-	} while (!st->st_blocks);
+		if (fstat(fd, st) < 0 ||
+		    waitid(P_PID, pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0)
+			die("fstat or waitid");
+	} while (!st->st_blocks && !ended.si_pid);
 	kill(pid, SIGKILL);
-	if (waitpid(pid, NULL, 0) < 0 || fstat(fd, st) < 0)
+	if (waitpid(pid, &status, 0) < 0 || fstat(fd, st) < 0)
 		die("waitpid");
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		die("fallocate");
 	return (size_t)st->st_blocks * 512 < size;
 }
 
