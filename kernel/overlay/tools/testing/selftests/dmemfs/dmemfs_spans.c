@@ -8,6 +8,8 @@
  */
 #include "harness.h"
 
+#include <linux/falloc.h>
+
 #define SIZE (2 * GiB)
 
 static unsigned char *map_spans(int fd, size_t size)
@@ -234,6 +236,50 @@ static void test_grown(void)
 	check(wait_free(free), "and gives both back");
 }
 
+/* There is more than a GiB, but nowhere a whole one. */
+static void test_scattered(void)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	uint64_t free = dmem_sum(-1, "free_bytes"), size, before;
+	int nid = next_nid(-1), all, fd;
+	unsigned char *memory;
+	char options[64];
+
+	while (nid >= 0 && whole_spans(nid) < 2)
+		nid = next_nid(nid);
+	if (nid < 0) {
+		skip("no node has two whole GiB", "memory in pieces");
+		return;
+	}
+	snprintf(options, sizeof(options), "pagesize=2M,node=%d", nid);
+	if (mount_at("all", options, NULL, 0) < 0)
+		die("mount");
+	snprintf(options, sizeof(options), "pagesize=1G,node=%d", nid);
+	if (mount_at("one", options, NULL, 0) < 0)
+		die("mount");
+	all = open_at("all", "f", 0);
+	size = dmem_sum(nid, "free_bytes") / (4 * MiB) * 4 * MiB;
+	if (fallocate(all, 0, 0, size) < 0)
+		die("fallocate");
+	for (uint64_t at = 0; at < size; at += 4 * MiB)
+		if (fallocate(all, hole, at, 2 * MiB) < 0)
+			die("punch");
+	fd = open_at("one", "f", 0);
+	if (ftruncate(fd, GiB) < 0)
+		die("ftruncate");
+	memory = map_spans(fd, GiB);
+	before = faults();
+	mark(memory, GiB);
+	check(faults_are(before, GiB / (2 * MiB)) && marked(memory, 0, GiB),
+	      "memory in pieces of 2M has leaves of 2M");
+	munmap(memory, GiB);
+	close(fd);
+	close(all);
+	unmount("one");
+	unmount("all");
+	check(wait_free(free), "and is given back");
+}
+
 int main(void)
 {
 	char log[256];
@@ -264,6 +310,7 @@ int main(void)
 		die("mount");
 	test_zero();
 	test_grown();
+	test_scattered();
 	test_tail();
 	return finish();
 }
