@@ -629,6 +629,12 @@ static void test_uevent(void)
 	      !strcmp(VALUE("DMEM_PROCESSES"), expected), "whose it was");
 	if (strcmp(VALUE("DMEM_PROCESSES"), expected))
 		note("'%s', not '%s'", VALUE("DMEM_PROCESSES"), expected);
+
+	check(write_address(node_path(nid, "retire"), address + PAGE) == 0 &&
+	      next_uevent(events, message, &len) && !strcmp(VALUE("DMEM_EVENT"), "retire") &&
+	      !strcmp(VALUE("DMEM_STATE"), "used") && !strcmp(VALUE("DMEM_SOURCE"), "sysfs") &&
+	      !strcmp(VALUE("DMEM_FILE"), "/guest") && !strcmp(VALUE("DMEM_OFFSET"), "0x2000"),
+	      "and the same of a page that is retired");
 #undef VALUE
 	close(events);
 	munmap(memory, 2 * MiB);
