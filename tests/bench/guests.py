@@ -266,7 +266,7 @@ def kvm(quick: bool, host: bool, rounds: int) -> Result:
 
 def _add_populate(result: Result, name: str, size: int, seen: dict[str, int]) -> None:
     how = f"KVM_PRE_FAULT_MEMORY for {size // GIB} GiB that nobody has touched, so the host gets all of it first; {ORDER}"
-    if name != "thp":  # which is read, and so nothing but the page of zeroes
+    if name != "thp":  # which was touched before, see measure.c
         result.add(f"populate, {name}", "s", how, seen["first_ns"] / 1e9)
     how = f"the same once more, for memory that the host has mapped; the median of up to 25 virtual machines; {ORDER}"
     result.add(f"map again, {name}", "s", how, seen["populate_ns"] / 1e9)

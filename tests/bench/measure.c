@@ -12,8 +12,9 @@
  *     bench-measure random MEMORY BYTES ACCESSES
  *             touches it first, then reads and writes 8 bytes at random places
  *     bench-measure kvm MEMORY BYTES
- *             makes a virtual machine with that memory, nothing of which was touched, and lets KVM
- *             map all of it; after that the same with further ones, as many as for teardown
+ *             makes a virtual machine with that memory, which only for thp was touched before, and
+ *             lets KVM map all of it; after that the same with further ones, as many as for
+ *             teardown
  *     bench-measure hog
  *             takes memory until something stops it
  *     bench-measure tsc
@@ -288,9 +289,10 @@ static void measure_kvm(const char *what, uint64_t size) {
         kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
         if (kvm < 0)
                 fail("/dev/kvm");
+        /* KVM only reads, and all that it would get of this is the page of zeroes */
+        if (m.fd < 0)
+                touch(m.p, size, SMALL_PAGE);
         first = populate(kvm, &m, &mapped);
-        /* That only reads, which for anonymous memory is the one page of zeroes */
-        touch(m.p, size, SMALL_PAGE);
         begin = now();
         for (; n < TIMES_MOST && now() - begin < TIMES_ENOUGH_NS; n++)
                 ns[n] = populate(kvm, &m, &mapped);
