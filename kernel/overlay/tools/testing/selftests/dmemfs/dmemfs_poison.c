@@ -661,6 +661,21 @@ static uint64_t count_listed(uint64_t from, uint64_t to)
 	return n;
 }
 
+/* Some lines of the list, each read alone, are what they are in all of it. */
+static bool same_in_parts(const char *text)
+{
+	int fd = open(node_path(nid, "poisoned"), O_RDONLY | O_CLOEXEC);
+	size_t len = strlen(text);
+	bool same = fd >= 0;
+	char line[24];
+
+	for (size_t at = 0; same && at + sizeof(line) <= len; at += 7 * sizeof(line))
+		same = pread(fd, line, sizeof(line), at) == sizeof(line) &&
+		       !memcmp(line, text + at, sizeof(line));
+	close(fd);
+	return same;
+}
+
 /* Thousands of errors: none is lost from the counters, few uevents, the last one with the total. */
 static void test_storm(void)
 {
@@ -737,8 +752,9 @@ static void test_storm(void)
 		sorted &= page > last;
 		last = page;
 	}
-	free(text);
 	check(shaped && sorted, "the list is sorted, in lines of 24 bytes");
+	check(same_in_parts(text), "and the same in parts");
+	free(text);
 	check(count_listed(address, address + PAGES * PAGE) == PAGES, "all are in it");
 	check(sums_hold(), "the bytes add up");
 }
